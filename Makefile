@@ -1,0 +1,63 @@
+# Two commands do it all on a fresh machine: make book, make test. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PY := .venv/bin/python
+READY := .venv/.ready
+SITE := _build/site
+BUILT := $(SITE)/.built
+HOUSE := bash book/house.sh
+SOURCES := $(shell find sdelab book chapters data _config.yml _toc.yml -type f ! -name '*.pyc' ! -path '*/.ipynb_checkpoints/*' 2>/dev/null)
+
+export OMP_NUM_THREADS ?= 1
+NOTEBOOK_TESTS := chapters/ja --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg \
+	--nbval-kernel-startup-timeout 120 --nbval-cell-timeout 120 -n 2 --dist loadfile
+SITE_TESTS := $(wildcard tests/test_site.py tests/browser)
+
+.PHONY: help setup book test check notebooks bench lab serve clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## only the environment: .venv with the exact pins
+
+$(READY): requirements.txt constraints.txt pyproject.toml book/house.sh
+	@$(HOUSE) setup
+
+book: $(BUILT)  ## run the chapters, build both editions into _build/site
+	@echo "The book is at file://$(CURDIR)/$(SITE)/index.html   (or: make serve)"
+
+$(BUILT): $(READY) $(SOURCES)
+	@$(HOUSE) step "building the book" $(PY) -m book.build
+	@touch $@
+
+test: $(READY)  ## unit tests, notebooks, editions, strict book build, browser tests
+	@$(HOUSE) step "comparing the editions" $(PY) -m book.editions check
+	@$(HOUSE) step "unit tests" $(PY) -m pytest -q tests $(addprefix --ignore=,$(SITE_TESTS))
+	@$(HOUSE) step "running the notebooks" $(PY) -m pytest -q $(NOTEBOOK_TESTS)
+	@$(MAKE) --no-print-directory book
+	@$(HOUSE) step "site and browser tests" $(PY) -m pytest -q $(SITE_TESTS)
+
+check: $(READY)  ## format, lint, types and unit tests (what a change must pass before it is pushed)
+	@$(HOUSE) step "ruff format" $(PY) -m ruff format --check .
+	@$(HOUSE) step "ruff lint" $(PY) -m ruff check .
+	@$(HOUSE) step "pyright" $(PY) -m pyright
+	@$(HOUSE) step "comparing the editions" $(PY) -m book.editions check
+	@$(HOUSE) step "unit tests" $(PY) -m pytest -q tests $(addprefix --ignore=,$(SITE_TESTS))
+
+notebooks: $(READY)  ## run the Japanese notebooks, normalise, copy code and outputs to the English ones
+	@$(PY) -m book.editions execute
+	@$(PY) -m book.editions sync
+	@$(PY) -m book.editions check
+
+bench: $(READY)  ## error per network call and overhead per step, as JSON
+	@$(PY) benchmarks/first.py
+
+lab: $(READY)  ## JupyterLab on the chapters (PORT=8888)
+	@$(HOUSE) lab
+
+serve: $(BUILT)  ## the built book on http://localhost (PORT=8000)
+	@$(HOUSE) serve
+
+clean:  ## remove what was built (not the environment)
+	rm -rf _build

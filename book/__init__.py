@@ -1,0 +1,1 @@
+"""What turns the notebooks into the book: the two editions kept in step, and the build."""
