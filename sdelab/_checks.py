@@ -1,0 +1,46 @@
+"""Errors at the boundary: each says what was wrong and what to do."""
+
+import difflib
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+V = TypeVar("V")
+
+
+def named(table: Mapping[str, V], name: str, what: str) -> V:
+    """Look ``name`` up in ``table``; an unknown name raises ``ValueError`` listing the near ones."""
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(str(name), table, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(table)}"
+    raise ValueError(f"unknown {what} {name!r}; {hint}")
+
+
+def state(x: Tensor, what: str = "x") -> Tensor:
+    """A batch of states: floating point, at least one axis, finite."""
+    if not torch.is_tensor(x) or not x.is_floating_point():
+        raise TypeError(f"{what} must be a floating-point tensor, not {getattr(x, 'dtype', type(x).__name__)}")
+    if x.ndim == 0:
+        raise ValueError(f"{what} must have a batch axis: shape (n, ...), not ()")
+    if not torch.isfinite(x).all():
+        raise ValueError(f"{what} holds NaN or infinite values; check where it came from before solving")
+    return x
+
+
+def monotone(times: Tensor, *, decreasing: bool | None = None) -> list[float]:
+    """Times as Python floats; at least two, finite, strictly monotone (in the direction asked for)."""
+    times = torch.as_tensor(times, dtype=torch.float64).cpu()
+    if times.ndim != 1 or len(times) < 2:
+        raise ValueError(f"times must be a vector of at least two times, not shape {tuple(times.shape)}")
+    if not torch.isfinite(times).all():
+        raise ValueError("times must be finite")
+    steps = times.diff()
+    falls, rises = bool((steps < 0).all()), bool((steps > 0).all())
+    if not (falls or rises):
+        raise ValueError("times must be strictly monotone: two neighbours are equal or out of order")
+    if decreasing and not falls:
+        raise ValueError("a reverse equation runs from noise to data: times must decrease (data at 0, noise at T)")
+    return times.tolist()

@@ -1,0 +1,141 @@
+"""Randomness as a pure function: the same (seed, key, row) gives the same normal, whatever the batch, device or order.
+
+No generator and no global state: a 64-bit counter hash (splitmix64's finaliser) followed by Box–Muller.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_MASK64 = (1 << 64) - 1
+_TWO32 = 2.0**-32
+
+
+def _signed(k: int) -> int:
+    k &= _MASK64
+    return k - (1 << 64) if k >> 63 else k
+
+
+_C0, _C1, _C2 = _signed(0x9E3779B97F4A7C15), _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
+
+
+def _mix(k: int) -> int:
+    """splitmix64 on a Python integer."""
+    k = (k + 0x9E3779B97F4A7C15) & _MASK64
+    k = ((k ^ (k >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64
+    k = ((k ^ (k >> 27)) * 0x94D049BB133111EB) & _MASK64
+    return k ^ (k >> 31)
+
+
+def _fold(seed: int, key: int | Sequence[int]) -> int:
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise TypeError(f"seed must be an int, not {seed!r}")
+    k = _mix(seed)
+    for part in (key,) if isinstance(key, int) else key:
+        k = _mix(k ^ (part & _MASK64))
+    return k
+
+
+def _bits(first: int, count: int, key: int, device) -> Tensor:
+    """``count`` hashed 64-bit words for the counters first, first + 1, … (logical shifts are masked arithmetic ones)."""
+    z = torch.arange(first, first + count, dtype=torch.int64, device=device).mul_(_C0)
+    z ^= (z >> 32).bitwise_and_(0xFFFFFFFF)
+    z += _signed(key)
+    z *= _C1
+    z ^= (z >> 29).bitwise_and_((1 << 35) - 1)
+    z *= _C2
+    z ^= (z >> 32).bitwise_and_(0xFFFFFFFF)
+    return z
+
+
+def normal(shape, seed: int, key=0, first: int = 0, dtype: torch.dtype | None = None, device=None) -> Tensor:
+    """Independent standard normals of ``shape`` (n, ...), a pure function of (seed, key, row).
+
+    Row ``i`` uses the counter ``first + i``: splitting a batch and passing the offset gives the same numbers.
+    ``key`` (an int or several) names the draw, e.g. the step. float32 and float64 agree to float32 rounding.
+    """
+    shape = tuple(shape)
+    dtype = dtype or torch.get_default_dtype()
+    real = torch.float64 if dtype == torch.float64 else torch.float32
+    rows, width = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
+    pairs = -(-width // 2)
+    z = _bits(first * pairs, rows * pairs, _fold(seed, key), device).view(rows, pairs)
+    radius = ((z >> 32) & 0xFFFFFFFF).to(real).add_(0.5).mul_(_TWO32).log_().mul_(-2).sqrt_()
+    angle = z.bitwise_and_(0xFFFFFFFF).to(real).mul_(2 * math.pi * _TWO32)
+    out = torch.empty(rows, 2, pairs, dtype=real, device=device)
+    torch.mul(radius, angle.cos(), out=out[:, 0])
+    torch.mul(radius, angle.sin_(), out=out[:, 1])
+    return out.view(rows, 2 * pairs)[:, :width].reshape(shape).to(dtype)
+
+
+def uniform(shape, seed: int, key=0, first: int = 0, dtype: torch.dtype | None = None, device=None) -> Tensor:
+    """Independent uniforms on (0, 1) with the same guarantees as :func:`normal` (32 bits of resolution)."""
+    shape = tuple(shape)
+    rows, width = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
+    z = _bits(first * width, rows * width, _fold(seed, key), device)
+    u = ((z >> 32) & 0xFFFFFFFF).double().add_(0.5).mul_(_TWO32)
+    return u.view(shape).to(dtype or torch.get_default_dtype())
+
+
+def prior(process, shape, seed: int, first: int = 0, dtype: torch.dtype | None = None, device=None) -> Tensor:
+    """Draw x_T ~ N(0, sigma(T)^2 I), the law that sampling starts from; ``shape`` is (n, ...)."""
+    return normal(shape, seed, key=-1, first=first, dtype=dtype, device=device) * float(process.sigma(process.T))
+
+
+class Brownian:
+    """A Brownian path on [t0, t1] as a pure function of (seed, row): ``w(a, b)`` returns W(b) - W(a), shape ``shape``.
+
+    Lévy's construction on a dyadic tree: the midpoint of a cell of length l with ends W_l, W_r is
+    (W_l + W_r)/2 + sqrt(l)/2 z. The value at a time never depends on which other times were asked for, nor in
+    which order; ``depth`` levels resolve 2^-depth of the interval, below which the path is interpolated linearly.
+    The last path down the tree is kept, so neighbouring queries share their ancestors.
+
+    Times up to a relative 1e-9 outside [t0, t1] are taken as the end point (rounding in a grid); further out is a
+    ``ValueError``. Reference: Lévy (1948); Li et al. (2020), "Scalable gradients for SDEs", algorithm 3.
+    """
+
+    def __init__(self, shape, t0: float, t1: float, seed: int, *, first=0, dtype=None, device=None, depth: int = 40):
+        if not (math.isfinite(t0) and math.isfinite(t1)) or t0 == t1:
+            raise ValueError(f"a Brownian path needs two different finite end times, not [{t0}, {t1}]")
+        self.t0, self.t1 = min(t0, t1), max(t0, t1)
+        self.depth, self._draw = depth, lambda *key: normal(shape, seed, key, first, dtype, device)
+        span = self.t1 - self.t0
+        root = self._draw(0, 0) * math.sqrt(span)
+        self._cells = [(0, torch.zeros_like(root), root)]  # (index, W at left end, W at right end) at each level
+        self._known: dict[float, Tensor] = {}
+
+    def __call__(self, a: float, b: float) -> Tensor:
+        return self._at(b) - self._at(a)
+
+    def _at(self, t: float) -> Tensor:
+        span = self.t1 - self.t0
+        slack = 1e-9 * span
+        if not self.t0 - slack <= t <= self.t1 + slack:
+            raise ValueError(f"the Brownian path covers [{self.t0}, {self.t1}] and was asked for t = {t}")
+        if t not in self._known:
+            if len(self._known) >= 4:
+                self._known.pop(next(iter(self._known)))
+            self._known[t] = self._descend(min(max((t - self.t0) / span, 0.0), 1.0), span)
+        return self._known[t]
+
+    def _descend(self, r: float, span: float) -> Tensor:
+        position = r * 2.0**self.depth
+        leaf = min(int(position), 2**self.depth - 1)
+        for level in range(1, self.depth + 1):
+            index = leaf >> (self.depth - level)
+            if level < len(self._cells) and self._cells[level][0] == index:
+                continue
+            del self._cells[level:]
+            parent, left, right = self._cells[-1]
+            if position == parent << (self.depth - level + 1):  # the time is this cell's left end: no need to go on
+                return left
+            if position == (parent + 1) << (self.depth - level + 1):
+                return right
+            middle = (
+                (left + right).mul_(0.5).add_(self._draw(level, parent), alpha=0.5 * math.sqrt(span / 2 ** (level - 1)))
+            )
+            self._cells.append((index, left, middle) if index % 2 == 0 else (index, middle, right))
+        _, left, right = self._cells[-1]
+        return torch.lerp(left, right, position - leaf)

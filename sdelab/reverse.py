@@ -1,0 +1,48 @@
+"""The generative family: from probability-flow ODE (eta = 0) through reverse SDE (eta = 1) and beyond."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from .process import Process, Time, like
+from .sde import SDE
+
+Denoise = Callable[[Tensor, Time], Tensor]
+
+
+class Reverse(SDE):
+    """dx = [f x - (1 + eta^2)/2 g^2 score] dt + eta g dw, run with *decreasing* times.
+
+    The score enters through the denoiser D(x, t) = E[x_0 | x_t = x]: with eps = (x - alpha D)/sigma, score =
+    -eps/sigma, and the drift is alpha' D + sigma' eps + eta^2 g^2/(2 sigma) eps, which stays finite where alpha = 0
+    (for eta = 0). All members share the marginals p_t of the forward SDE.
+
+    Reference: Anderson (1982); Song et al. (2021), eq. 6 and 13; the family in eta: Zhang & Chen (2021), eq. 6.
+    """
+
+    def __init__(self, process: Process, denoise: Denoise, eta: float = 1.0):
+        if not eta >= 0:
+            raise ValueError(f"eta is a noise level: 0 (ODE), 1 (reverse SDE) or any number above, not {eta}")
+        self.process, self.denoise, self.eta = process, denoise, float(eta)
+        super().__init__(self._drift, self._diffusion if eta > 0 else None)
+
+    def eps(self, x: Tensor, t: Time) -> Tensor:
+        """Predicted noise (x - alpha D)/sigma."""
+        p = self.process
+        return (x - like(p.alpha(t), x) * self.denoise(x, t)) / like(p.sigma(t), x)
+
+    def score(self, x: Tensor, t: Time) -> Tensor:
+        """grad log p_t(x) = -(x - alpha D)/sigma^2 (Tweedie)."""
+        return -self.eps(x, t) / like(self.process.sigma(t), x)
+
+    def _drift(self, x: Tensor, t: Time) -> Tensor:
+        p = self.process
+        D = self.denoise(x, t)
+        eps = (x - like(p.alpha(t), x) * D) / like(p.sigma(t), x)
+        rate = p.d_sigma(t)
+        if self.eta:
+            rate = rate + 0.5 * self.eta**2 * p.g2(t) / p.sigma(t)
+        return like(p.d_alpha(t), x) * D + like(rate, x) * eps
+
+    def _diffusion(self, x: Tensor, t: Time) -> Tensor:
+        return like(self.eta * self.process.g(t), x)

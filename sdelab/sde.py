@@ -1,0 +1,82 @@
+"""General Itô SDEs with diagonal noise, dx = a(x, t) dt + b(x, t) dw, and four that every reader meets."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Field = Callable[[Tensor, float], Tensor]
+
+
+class SDE:
+    """dx = drift(x, t) dt + diffusion(x, t) dw (Itô; each coordinate has its own w).
+
+    ``drift`` returns a tensor of x's shape (n, ...); ``diffusion`` a tensor that broadcasts to it, or a number.
+    ``diffusion=None`` makes it an ODE.
+    """
+
+    def __init__(self, drift: Field, diffusion: Callable[[Tensor, float], Tensor | float] | None = None):
+        self.drift = drift
+        self.diffusion = diffusion or (lambda x, t: 0.0)
+        self.stochastic = diffusion is not None
+
+
+class OU(SDE):
+    """Ornstein–Uhlenbeck: dx = theta (mu - x) dt + sigma dw, with its exact Gaussian transition."""
+
+    def __init__(self, theta: float = 1.0, mu: float = 0.0, sigma: float = 1.0):
+        if theta <= 0:
+            raise ValueError(f"OU needs theta > 0 to have a stationary law, not {theta}")
+        self.theta, self.mu, self.sigma = theta, mu, sigma
+        super().__init__(lambda x, t: theta * (mu - x), lambda x, t: sigma)
+
+    def mean(self, x0, t: float):
+        """E[x_t | x_0] = mu + (x_0 - mu) e^{-theta t}."""
+        return self.mu + (x0 - self.mu) * math.exp(-self.theta * t)
+
+    def std(self, t: float) -> float:
+        """Std[x_t | x_0] = sigma sqrt((1 - e^{-2 theta t}) / (2 theta))."""
+        return self.sigma * math.sqrt(-math.expm1(-2 * self.theta * t) / (2 * self.theta))
+
+
+class GBM(SDE):
+    """Geometric Brownian motion: dx = mu x dt + sigma x dw; multiplicative noise, outside the affine world."""
+
+    def __init__(self, mu: float = 0.1, sigma: float = 0.5):
+        self.mu, self.sigma = mu, sigma
+        super().__init__(lambda x, t: mu * x, lambda x, t: sigma * x)
+
+    def mean(self, x0, t: float):
+        """E[x_t | x_0] = x_0 e^{mu t}."""
+        return x0 * math.exp(self.mu * t)
+
+    def exact_path(self, x0: Tensor, t: float, w: Tensor) -> Tensor:
+        """x_t = x_0 exp((mu - sigma^2/2) t + sigma W_t), by Itô's formula for log x."""
+        return x0 * torch.exp((self.mu - 0.5 * self.sigma**2) * t + self.sigma * w)
+
+
+class DoubleWell(SDE):
+    """dx = -V'(x) dt + sigma dw with V = barrier (x^2 - 1)^2; stationary density proportional to exp(-2V/sigma^2)."""
+
+    def __init__(self, barrier: float = 1.0, sigma: float = 0.7):
+        self.barrier, self.sigma = barrier, sigma
+        super().__init__(lambda x, t: -4 * barrier * x * (x * x - 1), lambda x, t: sigma)
+
+    def potential(self, x: Tensor) -> Tensor:
+        return self.barrier * (x * x - 1) ** 2
+
+    def log_stationary(self, x: Tensor) -> Tensor:
+        """Log of the stationary density up to a constant: -2 V(x) / sigma^2."""
+        return -2 * self.potential(x) / self.sigma**2
+
+
+class Langevin(SDE):
+    """Overdamped Langevin dynamics dx = score(x) dt + sqrt(2 tau) dw; stationary law p^(1/tau), p itself at tau = 1."""
+
+    def __init__(self, score: Callable[[Tensor], Tensor], temperature: float = 1.0):
+        if temperature < 0:
+            raise ValueError(f"temperature must not be negative, not {temperature}")
+        self.score, self.temperature = score, temperature
+        noise = (lambda x, t: math.sqrt(2 * temperature)) if temperature > 0 else None
+        super().__init__(lambda x, t: score(x), noise)

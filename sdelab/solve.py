@@ -1,0 +1,186 @@
+"""The loop that every solver shares: times in, states out.
+
+A solver is an object with
+
+    order, nfe                    claimed order and network calls per step
+    ode_only, in_time             True if it cannot take noise; True if it steps the drift in t
+    plan(equation, times) -> list one entry per step: everything that depends on the times alone, as Python floats
+    start() -> memory             fresh memory for one run, so that no history outlives it
+    step(equation, x, entry, memory, draw) -> x
+
+and ``draw(a, b, x, std) -> (z, scale)`` gives scale * z ~ N(0, std^2), driven by W(b) - W(a) where a path is given;
+a and b are times on the clock that the solver names.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from . import _checks, grids, noise
+from .process import Process
+from .reverse import Reverse
+from .sde import SDE
+
+
+class NFE:
+    """Wrap a denoiser (or any function) and count its calls in ``.count``: the price of a sampler."""
+
+    def __init__(self, denoise):
+        self.denoise, self.count = denoise, 0
+
+    def __call__(self, x, t):
+        self.count += 1
+        return self.denoise(x, t)
+
+
+def _drawer(n: int, seed: int | None, brownian, first: int):
+    """Noise of step n: from the given path, or fresh from the seed."""
+
+    def draw(a: float, b: float, x: Tensor, std: float) -> tuple[Tensor, float]:
+        if brownian is not None:
+            return brownian(a, b).to(x), std / math.sqrt(abs(b - a))
+        assert seed is not None  # checked before the run
+        return noise.normal(x.shape, seed, n, first, x.dtype, x.device), std
+
+    return draw
+
+
+def _checked(equation: SDE, solver, x: Tensor, times, seed, brownian) -> list[float]:
+    if not isinstance(equation, SDE):
+        raise TypeError(f"equation must be an SDE or Reverse, not {type(equation).__name__}")
+    if not hasattr(solver, "step"):
+        raise TypeError(f"solver must be a solver object such as sd.Heun(), not {solver!r}; names are for sd.sample")
+    _checks.state(x)
+    reverse = isinstance(equation, Reverse)
+    ts = _checks.monotone(times, decreasing=reverse)
+    name = type(solver).__name__
+    if reverse and not (0 <= ts[-1] and ts[0] <= equation.process.T * (1 + 1e-12)):
+        raise ValueError(f"times must lie in [0, T = {equation.process.T}], not [{ts[-1]}, {ts[0]}]")
+    if equation.stochastic and solver.ode_only:
+        raise ValueError(f"{name} solves ODEs and this equation has noise: use eta=0, or a stochastic solver")
+    if reverse and equation.stochastic and solver.in_time and float(equation.process.alpha(ts[0])) == 0:
+        raise ValueError(
+            f"at t = {ts[0]} alpha = 0 and the reverse SDE's drift is infinite: {name} cannot start there; "
+            "start inside (t_start=), or use an exponential solver, which is exact there"
+        )
+    if equation.stochastic and seed is None and brownian is None:
+        raise ValueError("this equation has noise: pass seed= (fresh draws) or brownian= (a path)")
+    return ts
+
+
+def trajectory(
+    equation: SDE,
+    solver,
+    x: Tensor,
+    times,
+    seed: int | None = None,
+    *,
+    brownian=None,
+    first: int = 0,
+    progress: bool | None = None,
+    check: bool = True,
+) -> Iterator[tuple[float, Tensor]]:
+    """Lazily yield (t, x) at every time, the start included; arguments as in :func:`solve`.
+
+    Divergence (NaN or infinity) raises ``FloatingPointError`` naming the step and the time at which it happened.
+    """
+    ts = _checked(equation, solver, x, times, seed, brownian)
+    return _run(equation, solver, x, ts, seed, brownian, first, progress, check)
+
+
+def _run(equation, solver, x, ts, seed, brownian, first, progress, check):
+    to_zero = isinstance(equation, Reverse) and float(equation.process.var(ts[-1])) == 0
+    plan = solver.plan(equation, ts[:-1] if to_zero else ts) if len(ts) > 1 + to_zero else []
+    memory = solver.start()
+    yield ts[0], x
+    silent = None if progress is None else not progress  # None: only on a terminal, and only when it takes a while
+    bar = tqdm(total=len(ts) - 1, delay=2.0, disable=silent, desc=type(solver).__name__, leave=False)
+    with bar:
+        for n, entry in enumerate(plan):
+            x = solver.step(equation, x, entry, memory, _drawer(n, seed, brownian, first))
+            if check and not torch.isfinite(x).all():
+                raise FloatingPointError(
+                    f"{type(solver).__name__} diverged in step {n + 1} of {len(ts) - 1}, t = {ts[n]:.6g} -> {ts[n + 1]:.6g}: "
+                    "take more steps, or a grid that is finer there"
+                )
+            yield ts[n + 1], x
+            bar.update()
+        if to_zero:  # where sigma = 0 only the denoiser is left, whatever the solver: x_0 = D(x_s)
+            yield 0.0, equation.denoise(x, ts[-2])
+
+
+def solve(
+    equation: SDE,
+    solver,
+    x: Tensor,
+    times,
+    seed: int | None = None,
+    *,
+    brownian=None,
+    first: int = 0,
+    progress: bool | None = None,
+) -> Tensor:
+    """Carry the states x (n, ...) along ``equation`` from times[0] to times[-1]; returns the states there.
+
+    times: strictly increasing for forward SDEs, strictly decreasing for :class:`Reverse`. A last time of 0 on a
+    ``Reverse`` is a denoising step for every solver. seed: fresh noise per step, a pure function of (seed, step,
+    row); ``first`` is the number of row 0, so a batch may be split. brownian: a path instead, on the solver's clock.
+    The computation runs in x's dtype on x's device, and is differentiable. Bad input raises ``TypeError`` or
+    ``ValueError``; divergence ``FloatingPointError`` with the step and the time.
+    """
+    out = x
+    for _, out in trajectory(
+        equation, solver, x, times, seed, brownian=brownian, first=first, progress=progress, check=False
+    ):
+        pass
+    if not torch.isfinite(
+        out
+    ).all():  # one check at the end costs no synchronisation per step; replay to find the place
+        for _ in trajectory(equation, solver, x, times, seed, brownian=brownian, first=first, progress=False):
+            pass
+        raise FloatingPointError("the denoiser returned NaN or infinity in the last, denoising step")
+    return out
+
+
+def sample(
+    denoise,
+    process: Process,
+    x_T: Tensor,
+    *,
+    solver: str,
+    grid: str = "karras",
+    steps: int | None = None,
+    nfe: int | None = None,
+    seed: int = 0,
+    eta: float | None = None,
+    final: str = "denoise",
+    first: int = 0,
+    progress: bool | None = None,
+) -> Tensor:
+    """Sample by names, for menus and the command line: carry x_T (n, ...) from t = T to data.
+
+    solver: a key of ``sd.solvers.table``; grid: a key of ``sd.grids.table``; give ``steps`` or the budget ``nfe`` of
+    network calls. eta: noise dial, by default the solver's own (0 for ODE solvers, 1 for stochastic ones).
+    final: "denoise" spends the last step on t = 0; "stop" ends at the process's t_min.
+    """
+    from .solvers.table import row
+
+    method = row(solver)
+    if final not in ("denoise", "stop"):
+        raise ValueError(f"final must be 'denoise' or 'stop', not {final!r}")
+    if (steps is None) == (nfe is None):
+        raise ValueError("give either steps or nfe (a budget of network calls)")
+    to_zero = final == "denoise"
+    if nfe is not None:
+        steps = (nfe - to_zero) // method.nfe + to_zero
+        if steps < 1 + to_zero:
+            raise ValueError(
+                f"{nfe} network calls are too few for {method.name}: it needs {method.nfe} per step"
+                + " and one to denoise" * to_zero
+            )
+    equation = Reverse(process, denoise, method.eta if eta is None else eta)
+    times = grids.make(grid, process, steps, zero=to_zero)
+    return solve(equation, method.make(), x_T, times, seed, first=first, progress=progress)

@@ -1,0 +1,199 @@
+"""Classical schemes in t: Euler–Maruyama, Milstein, explicit Runge–Kutta, and an adaptive controller.
+
+They run on any SDE or ODE, the reverse diffusion included (with decreasing times, dt < 0).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+class _InTime:
+    """A scheme whose steps need nothing but their two times."""
+
+    ode_only, in_time = False, True
+
+    def plan(self, equation, times):
+        return list(zip(times[:-1], times[1:], strict=True))
+
+    def start(self):
+        return {}
+
+
+class EulerMaruyama(_InTime):
+    """x + a dt + b dW.
+
+    Order: strong 1/2 (1 with additive noise), weak 1. NFE: 1. Reference: Maruyama (1955); Kloeden & Platen (1992), 10.2.
+    """
+
+    order, nfe = 1, 1
+
+    def step(self, equation, x: Tensor, entry, memory, draw) -> Tensor:
+        s, t = entry
+        new = torch.add(x, equation.drift(x, s), alpha=t - s)
+        if not equation.stochastic:
+            return new
+        z, scale = draw(s, t, x, math.sqrt(abs(t - s)))
+        return new.add_(equation.diffusion(x, s) * z, alpha=scale)
+
+
+class Milstein(_InTime):
+    """Euler–Maruyama + 1/2 b b' (dW^2 - |dt|) for diagonal noise, b' by forward-mode differentiation.
+
+    Order: strong 1, weak 1. NFE: 1. With additive noise b' = 0 and it *is* Euler–Maruyama.
+    Run backwards in time the correction is the same: b b' enters through dW^2 - |dt|.
+    Reference: Milstein (1975); Kloeden & Platen (1992), 10.3.
+    """
+
+    order, nfe = 1, 1
+
+    def step(self, equation, x: Tensor, entry, memory, draw) -> Tensor:
+        s, t = entry
+        new = torch.add(x, equation.drift(x, s), alpha=t - s)
+        if not equation.stochastic:
+            return new
+        z, scale = draw(s, t, x, math.sqrt(abs(t - s)))
+        dw = z * scale
+        b = equation.diffusion(x, s)
+        if torch.is_tensor(b) and b.shape == x.shape:
+            _, bdb = torch.func.jvp(lambda y: equation.diffusion(y, s), (x,), (b,))
+            new = new + 0.5 * bdb * (dw * dw - abs(t - s))
+        return new + b * dw
+
+
+class RungeKutta(_InTime):
+    """Explicit Runge–Kutta by tableau: k_i = f(x + h sum_j A_ij k_j, s + c_i h), x + h sum_i b_i k_i.
+
+    ``b_low`` is the embedded method whose difference estimates the error (for :class:`Adaptive`).
+    """
+
+    ode_only = True
+    A: tuple[tuple[float, ...], ...] = ((),)
+    b: tuple[float, ...] = (1.0,)
+    b_low: tuple[float, ...] | None = None
+    order = 1
+
+    @property
+    def nfe(self) -> int:
+        return len(self.b)
+
+    def stages(self, equation, x: Tensor, s: float, h: float) -> list[Tensor]:
+        ks: list[Tensor] = []
+        for row in self.A:
+            y = x
+            for a, k in zip(row, ks, strict=True):
+                y = torch.add(y, k, alpha=h * a) if a else y
+            ks.append(equation.drift(y, s + sum(row) * h))
+        return ks
+
+    def combine(self, x: Tensor, ks, h: float, weights) -> Tensor:
+        for w, k in zip(weights, ks, strict=True):
+            x = torch.add(x, k, alpha=h * w) if w else x
+        return x
+
+    def step(self, equation, x: Tensor, entry, memory, draw) -> Tensor:
+        s, t = entry
+        return self.combine(x, self.stages(equation, x, s, t - s), t - s, self.b)
+
+
+class Euler(RungeKutta):
+    """x + h f. Order 1. NFE 1."""
+
+
+class Heun(RungeKutta):
+    """Explicit trapezium, with Euler embedded. Order 2. NFE 2. On EDM's clock this is EDM's deterministic sampler."""
+
+    A, b, b_low, order = ((), (1.0,)), (0.5, 0.5), (1.0, 0.0), 2
+
+
+class RK4(RungeKutta):
+    """The classical method of Kutta (1901). Order 4. NFE 4."""
+
+    A, b, order = ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6), 4
+
+
+class Bosh3(RungeKutta):
+    """Bogacki & Shampine (1989), 3(2). Order 3. NFE 4 (3 for the step, 1 for the error estimate)."""
+
+    A = ((), (1 / 2,), (0.0, 3 / 4), (2 / 9, 1 / 3, 4 / 9))
+    b, b_low, order = (2 / 9, 1 / 3, 4 / 9, 0.0), (7 / 24, 1 / 4, 1 / 3, 1 / 8), 3
+
+
+class Dopri5(RungeKutta):
+    """Dormand & Prince (1980), 5(4). Order 5. NFE 7 (6 for the step, 1 for the error estimate)."""
+
+    A = (
+        (),
+        (1 / 5,),
+        (3 / 40, 9 / 40),
+        (44 / 45, -56 / 15, 32 / 9),
+        (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+        (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+        (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+    )
+    b = (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84, 0.0)
+    b_low = (5179 / 57600, 0.0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40)
+    order = 5
+
+
+class Adaptive(_InTime):
+    """Step-size control over an embedded pair: between two given times, as many steps as the tolerance asks for.
+
+    The error of a step is the largest over the batch of the root mean square of (high - low)/(atol + rtol |x|) per
+    sample; a step with error <= 1 is accepted, and the next one is scaled by the PI rule 0.9 err^{-0.7/q} err_old^{0.4/q}
+    within [0.2, 5], q the order of the pair. Rejected steps are counted in ``.rejected``, and their network calls are spent.
+
+    Reference: Hairer, Nørsett & Wanner (1993), II.4; Gustafsson (1991) for PI control.
+    """
+
+    ode_only = True
+
+    def __init__(self, pair: RungeKutta | None = None, rtol: float = 1e-4, atol: float = 1e-4, max_steps: int = 10_000):
+        self.pair = pair or Dopri5()
+        if self.pair.b_low is None:
+            raise ValueError(f"{type(self.pair).__name__} has no embedded error estimate; use Heun, Bosh3 or Dopri5")
+        if rtol < 0 or atol < 0 or rtol + atol == 0:
+            raise ValueError(f"tolerances must not be negative nor both zero, not rtol={rtol}, atol={atol}")
+        self.rtol, self.atol, self.max_steps = rtol, atol, max_steps
+        self.order, self.nfe = self.pair.order, self.pair.nfe
+        self.accepted = self.rejected = 0
+
+    def start(self):
+        self.accepted = self.rejected = 0
+        return {"h": None, "old": 1.0}
+
+    def step(self, equation, x: Tensor, entry, memory, draw) -> Tensor:
+        s, end = entry
+        sign = 1.0 if end > s else -1.0
+        h = memory["h"] or 0.01 * abs(end - s)
+        budget = self.max_steps
+        while (left := abs(end - s)) > 0:
+            last = h >= left
+            size = left if last else h
+            ks = self.pair.stages(equation, x, s, sign * size)
+            new = self.pair.combine(x, ks, sign * size, self.pair.b)
+            low = self.pair.combine(x, ks, sign * size, self.pair.b_low)
+            scale = self.atol + self.rtol * torch.maximum(x.abs(), new.abs())
+            error = (
+                float(((new - low) / scale).flatten(1).square().mean(1).sqrt().max())
+                if x.ndim > 1
+                else float(((new - low) / scale).abs().max())
+            )
+            budget -= 1
+            if budget < 0 or size < 1e-14 * max(1.0, abs(s)):
+                raise FloatingPointError(
+                    f"the step size collapsed at t = {s:.6g}: loosen the tolerance or stop earlier"
+                )
+            q = self.pair.order
+            if error <= 1:
+                x, s = new, end if last else s + sign * size
+                self.accepted += 1
+                factor = 0.9 * max(error, 1e-10) ** (-0.7 / q) * memory["old"] ** (0.4 / q)
+                memory["old"] = max(error, 1e-4)
+                h = max(h, size * min(5.0, max(0.2, factor))) if last else size * min(5.0, max(0.2, factor))
+            else:  # also NaN: try again with less
+                self.rejected += 1
+                h = size * (max(0.2, 0.9 * error ** (-1 / q)) if error < float("inf") else 0.2)
+        memory["h"] = h
+        return x
