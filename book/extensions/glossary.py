@@ -1,0 +1,48 @@
+"""The glossary page of each edition, from the one list book/glossary.yml."""
+
+from pathlib import Path
+
+import yaml
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+
+class Glossary(SphinxDirective):
+    """`{sdelab-glossary}`: a table of the terms in both languages with their meaning in the page's language."""
+
+    def run(self):
+        """Build the table, one row a term."""
+        path = Path(self.env.srcdir) / "book" / "glossary.yml"
+        self.env.note_dependency(str(path))
+        entries = yaml.safe_load(path.read_text(encoding="utf8")) or []
+        ja = self.config.language == "ja"
+        head = ["日本語", "English", "意味" if ja else "Meaning"]
+        return [table([head, *([e["ja"], e["en"], meaning(e, self.config.language)] for e in entries)])]
+
+
+def meaning(entry, language):
+    """The entry's explanation in this language, if it has one."""
+    for key in (f"note_{language}", f"meaning_{language}", "note"):
+        if entry.get(key):
+            return entry[key]
+    return ""
+
+
+def table(rows):
+    """A docutils table whose first row is its head."""
+    body = nodes.tbody("", *(row(cells) for cells in rows[1:]))
+    group = nodes.tgroup("", cols=len(rows[0]))
+    group += [nodes.colspec(colwidth=w) for w in (25, 25, 50)]
+    group += [nodes.thead("", row(rows[0])), body]
+    return nodes.table("", group, classes=["glossary-table"])
+
+
+def row(cells):
+    """One table row of plain text."""
+    return nodes.row("", *(nodes.entry("", nodes.paragraph(text=str(cell))) for cell in cells))
+
+
+def setup(app):
+    """Register with Sphinx."""
+    app.add_directive("sdelab-glossary", Glossary)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
