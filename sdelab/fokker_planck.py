@@ -2,7 +2,7 @@
 
     dp/dt = -div J,   J_i = mu_i p - (1/2) d(b_i^2 p)/dx_i          (Ito, diagonal noise, dX = mu dt + b dW)
 
-Space: finite volumes with exponentially fitted fluxes (Scharfetter and Gummel 1969, eq. 27; Chang and Cooper 1970):
+Space: finite volumes with exponentially fitted fluxes (Scharfetter and Gummel 1969; Chang and Cooper 1970):
 second order where the noise resolves the drift over a cell, positive always, first-order upwind where b = 0. A law
 exp(-V) with b constant and V a polynomial of degree at most 4 is stationary on the grid exactly.
 Time: one step multiplies by R(dt L), R the rational function of the chosen row of `SCHEMES`, the rates L of the walk
@@ -15,13 +15,15 @@ Times that increase run the SDE forward; times that decrease run it as a reverse
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from .finite_volumes import BOUNDARIES, SCHEMES, Grid, Walk, jump_rate, to_numpy
+from .cells import BOUNDARIES, Grid, to_numpy
+from .random_walk import Walk, generator, lines_of
 
 __all__ = [
     "BOUNDARIES", "SCHEMES", "Grid", "backward", "current", "forward", "generator", "mass", "moments", "residual",
@@ -31,11 +33,14 @@ MAX_STEPS = 1_000_000
 
 
 def forward(sde: Any, p0: Any, grid: Grid, times: Any, scheme: str = "implicit", substeps: int = 1) -> torch.Tensor:
-    """Density of X at each of `times`, from the density p0 at times[0]: dp/dt = -div(mu p) + (1/2) sum_i d_i^2(b_i^2 p).
+    """Density of X at each of `times`, from the density p0 at times[0], by the Fokker-Planck equation.
+
+        dp/dt = -div(mu p) + (1/2) sum_i d_i^2 (b_i^2 p)
 
     sde: has drift(x, t) and diffusion(x, t) for x of shape (N, d); drift returns (N, d), diffusion what broadcasts to
-    it. p0: density of shape grid.cells, or a law (`grid.density`). scheme: a key of `SCHEMES`; substeps: equal
-    steps in each interval of times ("explicit" cuts them further to stay positive). Returns float64 (len(times), *cells).
+    it. p0: density of shape grid.cells, or a law (see `Grid.density`). scheme: a key of `SCHEMES`; substeps: equal
+    steps in each interval of times ("explicit" cuts them further to stay positive): the interval itself is the
+    default step, so refine until the answer stands still. Returns a float64 tensor (len(times), *cells).
 
     Order: 2 in space; 1 ("explicit", "implicit") or 2 ("crank_nicolson", "sdirk2") in time. "implicit" and "explicit"
     never make a negative density; no linear scheme of order 2 can promise that for every step, so the other two
@@ -54,11 +59,14 @@ def forward(sde: Any, p0: Any, grid: Grid, times: Any, scheme: str = "implicit",
 
 
 def backward(sde: Any, h: Any, grid: Grid, times: Any, scheme: str = "implicit", substeps: int = 1) -> torch.Tensor:
-    """u(x, t) = E[h(X_T) | X_t = x] at each t of `times`, T = times[-1]: -du/dt = mu . grad u + (1/2) sum_i b_i^2 d_i^2 u.
+    """u(x, t) = E[h(X_T) | X_t = x], T = times[-1], at each t of `times`, by the backward Kolmogorov equation.
 
-    h: array of shape grid.cells or function of grid.centres. The other arguments are `forward`'s. Returns float64
-    (len(times), *cells) in the order of `times`: the last entry is h. Every step is the transpose of `forward`'s step
-    with the same arguments, so (u * p).sum() keeps its value over time to rounding. Behind an absorbing boundary u is 0.
+        -du/dt = sum_i mu_i du/dx_i + (1/2) sum_i b_i^2 d_i^2 u,      u(x, T) = h(x)
+
+    h: array of shape grid.cells or function of grid.centres. The other arguments are `forward`'s. Returns a float64
+    tensor (len(times), *cells) in the order of `times`: the last entry is h. Every step is the transpose of
+    `forward`'s step with the same arguments, so (u * p).sum() * grid.volume = E[h(X_T)] keeps its value over time to
+    rounding. A path that reaches an absorbing wall counts as h = 0; a reflecting one turns paths back.
     """
     times, sign = check_times(times)
     u = to_numpy(grid.values(h, "h"))
@@ -74,7 +82,8 @@ def current(sde: Any, p: Any, grid: Grid, t: float, at: str = "faces", reverse: 
     """Probability current J_i = mu_i p - (1/2) d_i(b_i^2 p) at time t, as the scheme sees it.
 
     at="faces": mass per time and length across the faces: (n+1,) in 1-D, in 2-D a pair (n1+1, n2), (n1, n2+1).
-    at="centres": mean of the two faces of each cell: (n,) in 1-D, (n1, n2, 2) in 2-D. reverse: time runs down (see `residual`).
+    at="centres": mean of the two faces of each cell: (n,) in 1-D, (n1, n2, 2) in 2-D.
+    reverse=True: the SDE is run with times that decrease, and J is the current in that direction of time.
     """
     p = to_numpy(grid.values(p, "p"))
     faces = []
@@ -106,7 +115,7 @@ def residual(p: Any, sde: Any, grid: Grid, times: Any) -> torch.Tensor:
     if len(p) != len(times):
         raise ValueError(f"p has {len(p)} densities for {len(times)} times")
     out = np.empty_like(p[1:])
-    for k, (s, t) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for k, (s, t) in enumerate(pairwise(times)):
         out[k] = (p[k + 1] - p[k]) / abs(t - s)
         for axis, walk in enumerate(generator(sde, grid, (s + t) / 2, sign)):
             q, shape = lines_of((p[k] + p[k + 1]) / 2, axis)
@@ -130,55 +139,42 @@ def moments(p: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
     return (mean[..., 0], cov[..., 0, 0]) if grid.dim == 1 else (mean, cov)
 
 
-def generator(sde: Any, grid: Grid, t: float, sign: int = 1) -> list[Walk]:
-    """The random walk on the cells that stands for the SDE at time t: one `Walk` for each axis.
-
-    With D = b^2/2 the current is J = (mu - D') p - D p': an Ito drift loses D' when written in this form. Across
-    a face, (mu - D') and D are held constant and J is solved for exactly. sign=-1: time runs down, the drift is -mu.
-    """
-    mu, b = coefficients(sde, grid.points, t)
-    mu, d = sign * mu, b**2 / 2
-    size = int(np.prod(grid.cells))
-    walks, start = [], size
-    for k, (dx, wall) in enumerate(zip(grid.widths, grid.boundary, strict=True)):
-        shape = tuple(n + (j == k) for j, n in enumerate(grid.cells))
-        stop = start + int(np.prod(shape))
-        m, e = (lines_of(v[:size, k].reshape(grid.cells), k)[0] for v in (mu, d))  # centres
-        mf, ef = (lines_of(v[start:stop, k].reshape(shape), k)[0] for v in (mu, d))  # faces
-        start = stop
-        gap = np.full(mf.shape[1], dx)
-        if wall == "periodic":
-            m, e = (np.concatenate([v[:, -1:], v, v[:, :1]], 1) for v in (m, e))
-        else:  # the neighbour of a wall's face is the wall itself, half a cell away
-            m, e = (np.concatenate([w[:, :1], v, w[:, -1:]], 1) for v, w in ((m, mf), (e, ef)))
-            gap[[0, -1]] = dx / 2
-            mf[:, [0, -1]] = (m[:, [0, -2]] + m[:, [1, -1]]) / 2
-        # Simpson's mean of the drift from centre to centre, exact for a cubic: hence the exact stationary laws.
-        drop = gap * (m[:, :-1] + 4 * mf + m[:, 1:]) / 6 - np.diff(e, axis=1)
-        up, down = jump_rate(drop, ef) / (gap * dx), jump_rate(-drop, ef) / (gap * dx)
-        if wall == "reflecting":
-            up[:, -1] = down[:, 0] = 0.0
-        walks.append(Walk(up[:, 1:], down[:, :-1], wall == "periodic"))
-    return walks
+def explicit(L: Walk, dt: float, p: np.ndarray, transpose: bool) -> np.ndarray:
+    """R(z) = 1 + z, z = dt L: forward Euler."""
+    return p + dt * L.apply(p, transpose)
 
 
-def coefficients(sde: Any, x: torch.Tensor, t: float) -> tuple[np.ndarray, np.ndarray]:
-    """Drift and diffusion at the points x (N, d), each as an (N, d) array; checked."""
-    out = []
-    for name in ("drift", "diffusion"):
-        value = to_numpy(getattr(sde, name)(x, t))
-        try:
-            value = np.broadcast_to(value, tuple(x.shape))
-        except ValueError:
-            raise ValueError(
-                f"{name}(x, t) has shape {value.shape} for x of shape {tuple(x.shape)}: "
-                "it must broadcast to x (diagonal noise: one diffusion for each axis)"
-            ) from None
-        bad = ~np.isfinite(value).all(1)
-        if bad.any():
-            raise ValueError(f"{name}(x, t) is not finite at t={t:.6g}, x={x[int(bad.argmax())].tolist()}")
-        out.append(value)
-    return out[0], out[1]
+def implicit(L: Walk, dt: float, p: np.ndarray, transpose: bool) -> np.ndarray:
+    """R(z) = 1 / (1 - z): backward Euler."""
+    return L.solve(p, dt, transpose)
+
+
+def crank_nicolson(L: Walk, dt: float, p: np.ndarray, transpose: bool) -> np.ndarray:
+    """R(z) = (1 + z/2) / (1 - z/2): second order, fast modes are not damped."""
+    return L.solve(explicit(L, dt / 2, p, transpose), dt / 2, transpose)
+
+
+def sdirk2(L: Walk, dt: float, p: np.ndarray, transpose: bool) -> np.ndarray:
+    """R(z) = (1 + (1 - 2g) z) / (1 - g z)^2, g = 1 - 1/sqrt(2): second order, fast modes die (L-stable)."""
+    g = 1 - 0.5**0.5
+    return L.solve(L.solve(explicit(L, (1 - 2 * g) * dt, p, transpose), g * dt, transpose), g * dt, transpose)
+
+
+class Scheme(NamedTuple):
+    """order in time; positive: "always", or under a limit on the step (kept by itself when `limited`)."""
+
+    order: int
+    positive: str
+    limited: bool
+    step: Callable[[Walk, float, np.ndarray, bool], np.ndarray]
+
+
+SCHEMES: dict[str, Scheme] = {
+    "explicit": Scheme(1, "dt * rate <= 1, steps are cut to keep it", True, explicit),
+    "implicit": Scheme(1, "always", False, implicit),
+    "crank_nicolson": Scheme(2, "dt * rate <= 2", False, crank_nicolson),
+    "sdirk2": Scheme(2, "dt * rate <= 2.4", False, sdirk2),
+}
 
 
 class Generator:
@@ -205,7 +201,7 @@ def plan(walks: Generator, times: np.ndarray, scheme: str, substeps: int) -> Ite
     if substeps != int(substeps) or substeps < 1:
         raise ValueError(f"substeps={substeps}: give a whole number of at least 1")
     steps = 0
-    for k, (start, end) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for k, (start, end) in enumerate(pairwise(times)):
         # Steps equal to 12 digits are the same step, so that one factorisation serves all intervals.
         dt = full = float(f"{abs(end - start) / substeps:.12e}")
         done = 0.0
@@ -222,22 +218,21 @@ def plan(walks: Generator, times: np.ndarray, scheme: str, substeps: int) -> Ite
             done += dt
 
 
+def fastest(walks: list[Walk]) -> float:
+    """The highest rate at which a cell is left."""
+    return max(float((w.up + w.down).max()) for w in walks)
+
+
 def advance(walks: list[Walk], dt: float, p: np.ndarray, scheme: str, transpose: bool) -> np.ndarray:
     """One step for all axes: x then y (order 1; the transpose takes y then x), or x/2, y, x/2 (order 2)."""
-    _, _, _, step = row = SCHEMES[scheme]
+    row = SCHEMES[scheme]
     parts = [(k, dt) for k in range(len(walks))]
     if len(parts) == 2:
         parts = [(0, dt / 2), (1, dt), (0, dt / 2)] if row.order == 2 else parts[:: -1 if transpose else 1]
     for k, h in parts:
         q, shape = lines_of(p, k)
-        p = np.moveaxis(step(walks[k], h, q, transpose).reshape(shape), -1, k)
+        p = np.moveaxis(row.step(walks[k], h, q, transpose).reshape(shape), -1, k)
     return p
-
-
-def lines_of(p: np.ndarray, axis: int) -> tuple[np.ndarray, tuple[int, ...]]:
-    """p as rows along an axis, (lines, n), and the shape to put it back with (`axis` last)."""
-    moved = np.moveaxis(p, axis, -1)
-    return np.ascontiguousarray(moved).reshape(-1, moved.shape[-1]), moved.shape
 
 
 def check_times(times: Any) -> tuple[np.ndarray, int]:
