@@ -40,8 +40,9 @@ class Row:
 
 
 def _row(key, system, ours, theirs, forward, inverse, functions, ja, en, reference, where="", needs="") -> Row:
-    names = [tuple(part.strip() for part in text.split(";")) for text in (ours, theirs, forward, inverse)]
-    return Row(key, system, *names, *functions, ja, en, reference, where, needs)
+    there, back = functions
+    o, t, f, i = (tuple(part.strip() for part in text.split(";")) for text in (ours, theirs, forward, inverse))
+    return Row(key, system, o, t, f, i, there, back, ja, en, reference, where, needs)
 
 
 # fmt: off
