@@ -94,7 +94,7 @@ class GaussianMixture:
         if axes is not None:
             y = torch.einsum("nkd,kde->nke", y, axes)
         total = alpha * alpha * var + noise_var
-        log_det = (total.log() + math.log(2 * math.pi)).expand(total.shape[:-1] + (self.dim,)).sum(-1)
+        log_det = (total.log() + math.log(2 * math.pi)).expand((*total.shape[:-1], self.dim)).sum(-1)
         return log_w - 0.5 * ((y * y / total).sum(-1) + log_det), y, total
 
     def _back(self, z: Tensor, x: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def _fold(seed: int, key: int | Sequence[int]) -> int:
 
 
 def _bits(first: int, count: int, key: int, device) -> Tensor:
-    """``count`` hashed 64-bit words for the counters first, first + 1, … (logical shifts are masked arithmetic ones)."""
+    """``count`` hashed 64-bit words for the counters from ``first`` on (a logical shift is a masked arithmetic one)."""
     z = torch.arange(first, first + count, dtype=torch.int64, device=device).mul_(_C0)
     z ^= (z >> 32).bitwise_and_(0xFFFFFFFF)
     z += _signed(key)
@@ -50,7 +50,14 @@ def _bits(first: int, count: int, key: int, device) -> Tensor:
     return z
 
 
-def normal(shape, seed: int, key=0, first: int = 0, dtype: torch.dtype | None = None, device=None) -> Tensor:
+def normal(
+    shape,
+    seed: int,
+    key: int | Sequence[int] = 0,
+    first: int = 0,
+    dtype: torch.dtype | None = None,
+    device=None,
+) -> Tensor:
     """Independent standard normals of ``shape`` (n, ...), a pure function of (seed, key, row).
 
     Row ``i`` uses the counter ``first + i``: splitting a batch and passing the offset gives the same numbers.

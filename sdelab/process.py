@@ -96,7 +96,7 @@ class Process:
         return like(self.alpha(t), x0) * x0 + like(self.sigma(t), x0) * eps
 
     def transition(self, s: Time, t: Time) -> tuple[Tensor, Tensor]:
-        """(a, std) of x_t | x_s ~ N(a x_s, std^2 I) for s <= t: a = alpha_t/alpha_s, std^2 = sigma_t^2 - a^2 sigma_s^2."""
+        """(a, std) of x_t | x_s ~ N(a x_s, std^2 I), s <= t: a = alpha_t/alpha_s, std^2 = sigma_t^2 - a^2 sigma_s^2."""
         s, t = as_time(s), as_time(t)
         if (s > t).any():
             raise ValueError(f"the forward transition runs from s to t >= s, not from {s} to {t}")

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from . import _checks, grids, noise
+from . import _checks, grids, noise, solvers
 from .process import Process
 from .reverse import Reverse
 from .sde import SDE
@@ -132,13 +132,13 @@ def solve(
     ``ValueError``; divergence ``FloatingPointError`` with the step and the time.
     """
     out = x
-    for _, out in trajectory(
+    states = trajectory(
         equation, solver, x, times, seed, brownian=brownian, first=first, progress=progress, check=False
-    ):
+    )
+    for _, out in states:  # noqa: B007
         pass
-    if not torch.isfinite(
-        out
-    ).all():  # one check at the end costs no synchronisation per step; replay to find the place
+    # One check at the end costs no synchronisation per step; if it fails, a replay finds the place.
+    if not torch.isfinite(out).all():
         for _ in trajectory(equation, solver, x, times, seed, brownian=brownian, first=first, progress=False):
             pass
         raise FloatingPointError("the denoiser returned NaN or infinity in the last, denoising step")
@@ -166,15 +166,14 @@ def sample(
     network calls. eta: noise dial, by default the solver's own (0 for ODE solvers, 1 for stochastic ones).
     final: "denoise" spends the last step on t = 0; "stop" ends at the process's t_min.
     """
-    from .solvers.table import row
-
-    method = row(solver)
+    method = solvers.row(solver)
     if final not in ("denoise", "stop"):
         raise ValueError(f"final must be 'denoise' or 'stop', not {final!r}")
     if (steps is None) == (nfe is None):
         raise ValueError("give either steps or nfe (a budget of network calls)")
     to_zero = final == "denoise"
-    if nfe is not None:
+    if steps is None:
+        assert nfe is not None
         steps = (nfe - to_zero) // method.nfe + to_zero
         if steps < 1 + to_zero:
             raise ValueError(

@@ -4,6 +4,7 @@ They run on any SDE or ODE, the reverse diffusion included (with decreasing time
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ class _InTime:
     ode_only, in_time = False, True
 
     def plan(self, equation, times):
-        return list(zip(times[:-1], times[1:], strict=True))
+        return list(pairwise(times))
 
     def start(self):
         return {}
@@ -24,7 +25,8 @@ class _InTime:
 class EulerMaruyama(_InTime):
     """x + a dt + b dW.
 
-    Order: strong 1/2 (1 with additive noise), weak 1. NFE: 1. Reference: Maruyama (1955); Kloeden & Platen (1992), 10.2.
+    Order: strong 1/2 (1 with additive noise), weak 1. NFE: 1.
+    Reference: Maruyama (1955); Kloeden & Platen (1992), 10.2.
     """
 
     order, nfe = 1, 1
@@ -57,7 +59,7 @@ class Milstein(_InTime):
         dw = z * scale
         b = equation.diffusion(x, s)
         if torch.is_tensor(b) and b.shape == x.shape:
-            _, bdb = torch.func.jvp(lambda y: equation.diffusion(y, s), (x,), (b,))
+            bdb = torch.func.jvp(lambda y: equation.diffusion(y, s), (x,), (b,))[1]
             new = new + 0.5 * bdb * (dw * dw - abs(t - s))
         return new + b * dw
 
@@ -141,8 +143,9 @@ class Adaptive(_InTime):
     """Step-size control over an embedded pair: between two given times, as many steps as the tolerance asks for.
 
     The error of a step is the largest over the batch of the root mean square of (high - low)/(atol + rtol |x|) per
-    sample; a step with error <= 1 is accepted, and the next one is scaled by the PI rule 0.9 err^{-0.7/q} err_old^{0.4/q}
-    within [0.2, 5], q the order of the pair. Rejected steps are counted in ``.rejected``, and their network calls are spent.
+    sample; a step with error <= 1 is accepted, and the next one is scaled by the PI rule 0.9 err^{-0.7/q}
+    err_old^{0.4/q} within [0.2, 5], q the order of the pair. Rejected steps are counted in ``.rejected``; their
+    network calls are spent.
 
     Reference: Hairer, Nørsett & Wanner (1993), II.4; Gustafsson (1991) for PI control.
     """

@@ -2,10 +2,11 @@
 
 With h = lam_t - lam_s and k = 1 + eta^2 the family of :class:`sdelab.Reverse` has the exact solution
 
-    x_t = (sigma_t/sigma_s) e^{-eta^2 h} x_s + alpha_t int_0^h k e^{-k(h-u)} D(lam_s + u) du + sigma_t sqrt(1 - e^{-2 eta^2 h}) z
+    x_t = (sigma_t/sigma_s) e^{-eta^2 h} x_s + alpha_t int_0^h k e^{-k(h-u)} D(lam_s + u) du
+          + sigma_t sqrt(1 - e^{-2 eta^2 h}) z
 
 so a solver is a rule for interpolating D. One node: eta = 0 is DDIM, eta = 1 the DDPM posterior step. Driven by a
-Brownian path, the clock is e^{2 eta^2 lam}: z sqrt(1 - e^{-2 eta^2 h}) = e^{-eta^2 lam_t} [W(e^{2 eta^2 lam_t}) - W(e^{2 eta^2 lam_s})].
+Brownian path, the clock is c = e^{2 eta^2 lam}: the last term is sigma_t [W(c_t) - W(c_s)]/sqrt(c_t).
 """
 
 import math
@@ -19,7 +20,7 @@ from ..reverse import Reverse
 
 
 def moments(z: float, count: int) -> list[float]:
-    """m_n = int_0^1 z e^{-z(1-r)} r^n dr for n < count: upward recursion m_n = 1 - (n/z) m_{n-1}, a series for small z."""
+    """m_n = int_0^1 z e^{-z(1-r)} r^n dr for n < count: m_n = 1 - (n/z) m_{n-1}, or a series for small z."""
     if z > 1:
         m = [-math.expm1(-z)]
         for n in range(1, count):
@@ -94,9 +95,7 @@ class ExpAdams:
 
     def plan(self, equation, times) -> list[Entry]:
         if not isinstance(equation, Reverse):
-            raise ValueError(
-                f"{type(self).__name__} needs a Reverse equation (a denoiser and a process), not a general SDE"
-            )
+            raise ValueError(f"{type(self).__name__} needs a Reverse equation (denoiser and process), not any SDE")
         process, e2 = equation.process, equation.eta**2
         alpha, sigma, lam = ([float(f(t)) for t in times] for f in (process.alpha, process.sigma, process.lam))
         entries = []

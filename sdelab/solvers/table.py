@@ -31,6 +31,8 @@ class Row:
         return 1.0 if self.stochastic else 0.0
 
 
+_LU, _ZHAO = "Lu et al. (2022), exact weights", "Zhao et al. (2023), exact weights"
+
 table: tuple[Row, ...] = (
     Row("euler_maruyama", "Euler–Maruyama", "classical", c.EulerMaruyama, 1, 1, "Maruyama (1955)", True, 1.0),
     Row("milstein", "Milstein", "classical", c.Milstein, 1, 1, "Milstein (1975)", True, 1.0),
@@ -42,14 +44,14 @@ table: tuple[Row, ...] = (
     Row("ddim", "DDIM", "exponential", e.ExpEuler, 1, 1, "Song, Meng & Ermon (2021), eq. 12"),
     Row("ddpm", "DDPM", "exponential", e.ExpEuler, 1, 1, "Ho et al. (2020), eq. 6–7", True, 1.0),
     Row("dpmpp_2m", "DPM++ 2M", "exponential", e.DPMpp2M, 2, 1, "Lu et al. (2022), DPM-Solver++, alg. 2"),
-    Row("exp_adams_2", "exponential Adams 2", "exponential", lambda: e.ExpAdams(2), 2, 1, "Lu et al. (2022), exact weights"),
-    Row("exp_adams_3", "exponential Adams 3", "exponential", lambda: e.ExpAdams(3), 3, 1, "Lu et al. (2022), exact weights"),
+    Row("exp_adams_2", "exponential Adams 2", "exponential", lambda: e.ExpAdams(2), 2, 1, _LU),
+    Row("exp_adams_3", "exponential Adams 3", "exponential", lambda: e.ExpAdams(3), 3, 1, _LU),
     Row("exp_adams_1c", "exponential Adams 1 + corrector", "exponential", lambda: e.ExpAdams(1, True), 2, 1,
-        "Zhao et al. (2023), exact weights"),
+        _ZHAO),
     Row("exp_adams_2c", "exponential Adams 2 + corrector", "exponential", lambda: e.ExpAdams(2, True), 3, 1,
-        "Zhao et al. (2023), exact weights"),
+        _ZHAO),
     Row("exp_adams_3c", "exponential Adams 3 + corrector", "exponential", lambda: e.ExpAdams(3, True), 4, 1,
-        "Zhao et al. (2023), exact weights"),
+        _ZHAO),
 )  # fmt: skip
 
 _by_key = {r.key: r for r in table}
