@@ -1,0 +1,166 @@
+import { chart, dot, figure, heatmap, stroke, ticks } from "./draw.mjs";
+import { play, row } from "./player.mjs";
+
+const MARKED = 8; // particles whose paths are drawn
+const ORANGE = "#ffb25e"; // a marked particle on the heat map
+const ZOOMED = 1.04; // the picture has widened: the window of t = 0 is drawn in it
+
+function density(ctx, { w, h }, data, k, ui) {
+  const { ink, local } = ui;
+  const box = { x: 26, y: 4, w: w - 30, h: w - 30 };
+  const half = data.half.data[k], first = data.half.data[0];
+  const X = (x) => box.x + ((x / half + 1) / 2) * box.w;
+  const Y = (y) => box.y + ((1 - y / half) / 2) * box.h;
+  const [cells] = data.heat.shape.slice(1);
+
+  ctx.save();
+  ctx.beginPath();
+  ctx.roundRect(box.x, box.y, box.w, box.h, 6);
+  ctx.clip();
+  if (local.show === "particles") {
+    ctx.fillStyle = "#22272e";
+    ctx.fillRect(box.x, box.y, box.w, box.h);
+  } else heatmap(ctx, box, row(data.heat, k), cells, cells);
+  if (half > ZOOMED * first) {
+    const left = X(-first), side = 2 * (X(0) - left);
+    ctx.strokeStyle = "#ffffff";
+    ctx.setLineDash([4, 3]);
+    ctx.lineWidth = 1;
+    ctx.strokeRect(left, Y(first), side, side);
+    ctx.setLineDash([]);
+  }
+  if (local.show !== "density") {
+    for (let i = 0; i < MARKED; i++) {
+      ctx.strokeStyle = ORANGE;
+      ctx.lineWidth = 1.2;
+      ctx.globalAlpha = 0.8;
+      stroke(ctx, trail(data, i, k).map(([x, y]) => [X(x), Y(y)]));
+      ctx.globalAlpha = 1;
+    }
+    const points = row(data.particles, k);
+    for (let i = points.length / 2 - 1; i >= 0; i--) {
+      const marked = i < MARKED;
+      dot(ctx, X(points[2 * i] * half), Y(points[2 * i + 1] * half), marked ? 4 : 1.9, marked ? ORANGE : "#ffffff", "#10151bcc");
+    }
+  }
+  ctx.font = `${ink.small}px ${ink.font}`;
+  if (half > ZOOMED * first) {
+    ctx.textAlign = "center";
+    ctx.textBaseline = "bottom";
+    ctx.lineWidth = 3;
+    ctx.strokeStyle = "#22272e";
+    ctx.strokeText(ui.word("window"), X(0), Math.max(Y(first) - 4, box.y + 16));
+    ctx.fillStyle = "#ffffff";
+    ctx.fillText(ui.word("window"), X(0), Math.max(Y(first) - 4, box.y + 16));
+  }
+  ctx.restore();
+
+  ctx.fillStyle = ink.soft;
+  for (const v of ticks(-half, half, 5)) {
+    if (Math.abs(v) > 0.97 * half) continue;
+    const text = String(Number(v.toPrecision(3))).replace("-", "−");
+    ctx.textAlign = "right";
+    ctx.textBaseline = "middle";
+    ctx.fillText(text, box.x - 4, Y(v));
+    ctx.textAlign = "center";
+    ctx.textBaseline = "top";
+    ctx.fillText(text, X(v), box.y + box.h + 4);
+  }
+
+  // what the colours mean
+  const bar = { x: box.x, y: box.y + box.h + 24, w: box.w, h: 8 };
+  if (local.show === "particles") return;
+  heatmap(ctx, bar, Float32Array.from({ length: 64 }, (_, i) => i / 63), 1, 64);
+  ctx.textBaseline = "top";
+  ctx.textAlign = "left";
+  ctx.fillText("0", bar.x, bar.y + 11);
+  ctx.textAlign = "center";
+  ctx.fillText(ui.word("density"), bar.x + bar.w / 2, bar.y + 11);
+  ctx.textAlign = "right";
+  ctx.fillText(figure(data.peak.data[k]), bar.x + bar.w, bar.y + 11);
+}
+
+/** Where particle i has been up to frame k, in the plane. */
+function trail(data, i, k) {
+  return Array.from({ length: k + 1 }, (_, j) => {
+    const points = row(data.particles, j), half = data.half.data[j];
+    return [points[2 * i] * half, points[2 * i + 1] * half];
+  });
+}
+
+const TIME = [34, 8]; // the charts' margins left and right of their time axis
+
+const timeBox = (w, h) => ({ x: TIME[0], y: 20, w: w - TIME[0] - TIME[1], h: h - 42 });
+const span = (t) => [t[0], t[t.length - 1]];
+
+function schedule(ctx, { w, h }, data, k, ui) {
+  const t = data.t.data, a = data.alpha.data, s = data.sigma.data;
+  const share = Array.from(a, (alpha, j) => alpha ** 2 / (alpha ** 2 + s[j] ** 2));
+  const axes = chart(ctx, timeBox(w, h), { x: span(t), y: [0, 1], yticks: 2, ylabel: ui.word("share"), ink: ui.ink });
+  const fill = (edge, colour) => {
+    ctx.beginPath();
+    ctx.moveTo(axes.X(t[0]), axes.Y(edge));
+    share.forEach((v, j) => ctx.lineTo(axes.X(t[j]), axes.Y(v)));
+    ctx.lineTo(axes.X(t[t.length - 1]), axes.Y(edge));
+    ctx.fillStyle = colour;
+    ctx.fill();
+  };
+  fill(1, ui.colour("wash"));
+  fill(0, ui.colour("blue"));
+  ctx.font = `600 12px ${ui.ink.font}`;
+  ctx.textBaseline = "middle";
+  const middle = (share.findIndex((v) => v < 0.5) / t.length) || 0.5;
+  ctx.textAlign = "center";
+  if (middle > 0.15) {
+    ctx.fillStyle = ui.ink.card;
+    ctx.fillText(ui.word("signal"), axes.X(t[0] + (middle / 2) * (t[t.length - 1] - t[0])), axes.Y(0.25));
+  }
+  ctx.fillStyle = ui.ink.text;
+  ctx.fillText(ui.word("noise"), axes.X(t[0] + ((1 + middle) / 2) * (t[t.length - 1] - t[0])), axes.Y(0.75));
+  axes.cursor(t[k], ui.ink.text);
+  axes.dot(t[k], share[k], ui.ink.card, 4.5, ui.ink.text);
+}
+
+function paths(ctx, { w, h }, data, k, ui) {
+  const t = data.t.data, half = data.half.data[k];
+  const box = timeBox(w, h);
+  const axes = chart(ctx, box, { x: span(t), y: [-half, half], yticks: 4, xlabel: "t", ylabel: ui.word("paths"), ink: ui.ink });
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(box.x, box.y, box.w, box.h);
+  ctx.clip();
+  for (let i = 0; i < MARKED; i++) {
+    const heights = trail(data, i, t.length - 1).map(([x]) => x);
+    axes.line(t, heights, ui.ink.rule, { width: 1.2 });
+    axes.line(t.slice(0, k + 1), heights, ui.colour("orange"), { width: 1.6 });
+    axes.dot(t[k], heights[k], ui.colour("orange"), 3);
+  }
+  ctx.restore();
+  axes.cursor(t[k], ui.ink.text);
+}
+
+function readout(data, k, ui) {
+  const alpha = data.alpha.data[k], sigma = data.sigma.data[k];
+  return [
+    ["α", figure(alpha, 3)],
+    ["σ", figure(sigma, 3)],
+    ["λ = log(α/σ)", figure(Math.log(alpha / sigma))],
+    [ui.word("highest"), figure(data.peak.data[k])],
+    [ui.word("width"), figure(data.half.data[k])],
+  ];
+}
+
+const spoken = (name) => (data, k, ui) => `${ui.word(name)}, t = ${figure(data.t.data[k], 3)}`;
+
+export default {
+  render: (context) =>
+    play(context, {
+      layout: "beside",
+      panels: {
+        density: { aspect: (w) => w + 22, draw: density, label: spoken("describe") },
+        schedule: { aspect: (w) => 0.5 * w, draw: schedule, label: spoken("share"), time: TIME },
+        paths: { aspect: (w) => 0.7 * w, draw: paths, label: spoken("paths"), time: TIME },
+      },
+      readout,
+    }),
+};

@@ -1,0 +1,83 @@
+import { chart, dot, figure } from "./draw.mjs";
+import { play, row } from "./player.mjs";
+
+const BOX = [-6, 6];
+const SEEN = [-4.2, 4.2]; // nearly all of the mass at every time
+const COLOURS = { particles: "blue", grid: "orange", closed: "green" };
+
+/** One of the three views: its own picture, and the closed form dashed over it. */
+function view(name) {
+  return (ctx, { w, h }, data, k, ui) => {
+    const colour = ui.colour(COLOURS[name]);
+    const exact = row(data.closed, k);
+    const xs = Array.from(exact, (_, i) => BOX[0] + ((BOX[1] - BOX[0]) * i) / (exact.length - 1));
+    const box = { x: 30, y: 38, w: w - 36, h: h - 64 };
+    const top = 1.06 * data.closed.data.reduce((a, b) => Math.max(a, b), 0);
+    ctx.textAlign = "left";
+    ctx.textBaseline = "top";
+    ctx.fillStyle = colour;
+    ctx.font = `650 14px ${ui.ink.font}`;
+    ctx.fillText(ui.word(name), 4, 0);
+    ctx.fillStyle = ui.ink.soft;
+    ctx.font = `${ui.ink.small}px ${ui.ink.font}`;
+    ctx.fillText(ui.word(`method_${name}`), 4, 18, w - 8);
+
+    const axes = chart(ctx, box, { x: SEEN, y: [0, top], yticks: 3, xticks: 5, ink: ui.ink });
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(box.x, box.y - 2, box.w, box.h + 2);
+    ctx.clip();
+    if (name === "particles") {
+      axes.cells(...BOX, row(data.bars, k), `${colour}88`, null, 1);
+      row(data.dots, k).forEach((x, i) => dot(ctx, axes.X(x), box.y + box.h - 4 - 3 * (i % 7), 1.8, ui.ink.text));
+    }
+    if (name === "grid") axes.cells(...BOX, row(data.grid, k), `${colour}55`, colour);
+    if (name === "closed") axes.cells(BOX[0], BOX[1], exact, `${colour}44`, null);
+    axes.line(xs, exact, name === "closed" ? colour : ui.ink.text, name === "closed" ? { width: 2.2 } : { width: 1.3, dash: [5, 3] });
+    ctx.restore();
+  };
+}
+
+const TIME = [44, 10];
+
+function residual(ctx, { w, h }, data, k, ui) {
+  const t = data.t.data;
+  const floor = 1e-5;
+  const seen = (values) => Array.from(values, (v) => Math.max(v, floor));
+  const box = { x: TIME[0], y: 20, w: w - TIME[0] - TIME[1], h: h - 44 };
+  const about = { x: [t[0], t[t.length - 1]], y: [floor, 1], log: true, xticks: 5, xlabel: "t", ylabel: ui.word("residual"), ink: ui.ink };
+  const axes = chart(ctx, box, about);
+  axes.line(t, seen(data.chance.data), ui.ink.soft, { width: 1.3, dash: [2, 3] });
+  for (const name of ["particles", "grid"]) {
+    const colour = ui.colour(COLOURS[name]), values = seen(data[`tv_${name}`].data);
+    axes.line(t, values, colour, { width: 2 });
+    axes.dot(t[k], values[k], colour, 4.5, ui.ink.card);
+  }
+  axes.cursor(t[k], ui.ink.text);
+}
+
+function readout(data, k, ui) {
+  return [
+    [`${ui.word("particles")} − ${ui.word("closed")}`, figure(data.tv_particles.data[k], 3), ui.colour("blue")],
+    [ui.word("chance"), figure(data.chance.data[k], 3), ui.ink.soft],
+    [`${ui.word("grid")} − ${ui.word("closed")}`, figure(data.tv_grid.data[k], 4), ui.colour("orange")],
+    [ui.word("greatest"), figure(data.max_grid.data[k], 4)],
+  ];
+}
+
+const spoken = (name) => (data, k, ui) => `${ui.word(name)}, t = ${figure(data.t.data[k], 3)}`;
+const aspect = (w) => Math.min(Math.max(0.8 * w, 150), 230);
+
+export default {
+  render: (context) =>
+    play(context, {
+      layout: "row",
+      panels: {
+        particles: { aspect, draw: view("particles"), label: spoken("method_particles") },
+        grid: { aspect, draw: view("grid"), label: spoken("method_grid") },
+        closed: { aspect, draw: view("closed"), label: spoken("method_closed") },
+        residual: { aspect: () => 170, draw: residual, label: spoken("residual"), time: TIME },
+      },
+      readout,
+    }),
+};
