@@ -4,10 +4,7 @@ SHELL := /bin/bash
 
 PY := .venv/bin/python
 READY := .venv/.ready
-SITE := _build/site
-BUILT := $(SITE)/.built
 HOUSE := bash book/house.sh
-SOURCES := $(shell find sdelab book chapters data _config.yml _toc.yml -type f ! -name '*.pyc' ! -path '*/.ipynb_checkpoints/*' 2>/dev/null)
 
 export OMP_NUM_THREADS ?= 1
 NOTEBOOK_TESTS := chapters/ja --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg \
@@ -24,18 +21,14 @@ setup: $(READY)  ## only the environment: .venv with the exact pins
 $(READY): requirements.txt constraints.txt pyproject.toml book/house.sh
 	@$(HOUSE) setup
 
-book: $(BUILT)  ## run the chapters, build both editions into _build/site
-	@echo "The book is at file://$(CURDIR)/$(SITE)/index.html   (or: make serve)"
-
-$(BUILT): $(READY) $(SOURCES)
+book: $(READY)  ## run the chapters, build both editions into _build/site; quick when nothing changed
 	@$(HOUSE) step "building the book" $(PY) -m book.build
-	@touch $@
 
 test: $(READY)  ## unit tests, notebooks, editions, strict book build, browser tests
 	@$(HOUSE) step "comparing the editions" $(PY) -m book.editions check
 	@$(HOUSE) step "unit tests" $(PY) -m pytest -q tests $(addprefix --ignore=,$(SITE_TESTS))
 	@$(HOUSE) step "running the notebooks" $(PY) -m pytest -q $(NOTEBOOK_TESTS)
-	@$(MAKE) --no-print-directory book
+	@$(HOUSE) step "building the book, warnings are errors" $(PY) -m book.build --strict
 	@$(HOUSE) step "site and browser tests" $(PY) -m pytest -q $(SITE_TESTS)
 
 check: $(READY)  ## format, lint, types and unit tests (what a change must pass before it is pushed)
@@ -56,7 +49,7 @@ bench: $(READY)  ## error per network call and overhead per step, as JSON
 lab: $(READY)  ## JupyterLab on the chapters (PORT=8888)
 	@$(HOUSE) lab
 
-serve: $(BUILT)  ## the built book on http://localhost (PORT=8000)
+serve: book  ## the built book on http://localhost (PORT=8000)
 	@$(HOUSE) serve
 
 clean:  ## remove what was built (not the environment)
