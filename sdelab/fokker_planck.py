@@ -29,7 +29,7 @@ __all__ = [
     "BOUNDARIES", "SCHEMES", "Grid", "backward", "current", "forward", "generator", "mass", "moments", "residual",
 ]  # fmt: skip
 
-MAX_STEPS = 1_000_000
+MAX_STEPS = 200_000
 
 
 def forward(sde: Any, p0: Any, grid: Grid, times: Any, scheme: str = "implicit", substeps: int = 1) -> torch.Tensor:
@@ -212,7 +212,8 @@ def plan(walks: Generator, times: np.ndarray, scheme: str, substeps: int) -> Ite
                     dt * (rate := max((w.up + w.down).max() for w in walks(start + walks.sign * (done + dt / 2)))) > 1
                 ):
                     dt = 0.95 / rate
-            if (steps := steps + 1) > MAX_STEPS:
+            steps += 1
+            if steps + (abs(end - start) - done) / dt > MAX_STEPS:
                 raise ValueError(f"scheme={scheme!r} needs more than {MAX_STEPS} steps here: use scheme='implicit'")
             yield k, start + walks.sign * (done + dt / 2), dt
             done += dt

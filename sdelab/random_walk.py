@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.linalg import lapack
+from scipy.linalg import get_lapack_funcs
 
 from .cells import Grid, to_numpy
+
+gbtrf, gbtrs = get_lapack_funcs(("gbtrf", "gbtrs"), dtype=np.float64)  # banded LU, and solves with it
 
 
 def jump_rate(c: np.ndarray, d: np.ndarray) -> np.ndarray:
@@ -71,11 +73,11 @@ class Walk:
             band[:, place[downs], 2 * k + to_down[downs]] = -c * self.down[:, downs]
             if len(self.factors) > 8:
                 self.factors.clear()
-            self.factors[c] = lapack.dgbtrf(band.reshape(lines * n, -1).T, k, k, overwrite_ab=True)
+            self.factors[c] = gbtrf(band.reshape(lines * n, -1).T, k, k, overwrite_ab=True)
         lu, pivots, _ = self.factors[c]
         b = np.empty_like(p)
         b[:, place] = p
-        x, _ = lapack.dgbtrs(lu, k, k, b.reshape(-1), pivots, trans=int(transpose), overwrite_b=True)
+        x, _ = gbtrs(lu, k, k, b.reshape(-1), pivots, trans=int(transpose), overwrite_b=True)
         return x.reshape(lines, n)[:, place]
 
     @cached_property
