@@ -115,7 +115,9 @@ def build_edition(root: Path, language: str, library: str, strict: bool) -> Path
     if done.returncode:
         shutil.rmtree(work / "_build", ignore_errors=True)  # the next run must meet the same complaints again
         what = "a strict build takes every warning for an error" if strict else "the message above names page and line"
-        raise BuildError(f"the {language} edition was not built:\n{complaints or done.stdout[-3000:]}\nWhat to do: {what}")
+        raise BuildError(
+            f"the {language} edition was not built:\n{complaints or done.stdout[-3000:]}\nWhat to do: {what}"
+        )
     if complaints:
         print(complaints, file=sys.stderr)
     return work / "_build" / "html"
@@ -126,12 +128,14 @@ def assemble(root: Path, site: Path, editions: dict[str, Path], toc):
     fresh = site.with_name(site.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     for language, pages in editions.items():
-        shutil.copytree(pages, fresh / language, ignore=shutil.ignore_patterns(".buildinfo", "objects.inv", "reports"))
+        shutil.copytree(
+            pages, fresh / language, ignore=shutil.ignore_patterns(".buildinfo", "objects.inv", "reports", "locales")
+        )
         first = toc["root"].replace("/ja/", f"/{language}/")
         entry = f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>sdelab</title>'
         entry += f'<meta http-equiv="refresh" content="0; url={first}.html"><a href="{first}.html">sdelab</a></html>\n'
         (fresh / language / "index.html").write_text(entry, encoding="utf8")
-    shutil.copy(root / "book" / "static" / "chooser.html", fresh / "index.html")
+    shutil.copy(root / "book" / "chooser.html", fresh / "index.html")
     shutil.copy(root / "book" / "static" / "favicon.svg", fresh / "favicon.svg")
     (fresh / ".nojekyll").touch()  # GitHub Pages would leave out the _static folders
     shutil.rmtree(site, ignore_errors=True)

@@ -9,16 +9,19 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 
 WIDGET = '''
-import base64, struct, zlib
+import io
 import anywidget, traitlets
+from PIL import Image
 
-PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+still = io.BytesIO()
+Image.new("RGB", (240, 120), "navy").save(still, format="png")
 
 class Tiny(anywidget.AnyWidget):
     _esm = """
     export default { render({ model, el }) {
       const canvas = el.appendChild(document.createElement("canvas"));
-      const slider = Object.assign(el.appendChild(document.createElement("input")), { type: "range", min: 0, max: 3, value: 0 });
+      const slider = el.appendChild(document.createElement("input"));
+      Object.assign(slider, { type: "range", min: 0, max: 3, value: 0 });
       slider.setAttribute("aria-label", "frame");
       const draw = () => {
         const frames = model.get("frames"), n = model.get("index");
@@ -39,7 +42,7 @@ class Tiny(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
-        return {**data, "image/png": PNG, "text/plain": "Tiny()"}
+        return {**data, "image/png": still.getvalue(), "text/plain": "Tiny()"}
 
 Tiny()
 '''
@@ -49,9 +52,10 @@ import matplotlib.pyplot as plt
 plt.plot([0, 1], [0, 1]);
 """
 
+EQUATION = "\n\n$$ a^2 + b^2 = c^2 $$ (ch01-eq-one)\n\n"
 TEXT = {
-    "ja": "確率微分方程式と拡散モデルの小さな章。方程式は\n\n$$ a^2 + b^2 = c^2 $$ (ch01-eq-one)\n\nであり、{eq}`ch01-eq-one` と呼ぶ。",
-    "en": "A small chapter about the Fokker-Planck equation\n\n$$ a^2 + b^2 = c^2 $$ (ch01-eq-one)\n\nwhich is {eq}`ch01-eq-one`.",
+    "ja": f"確率微分方程式と拡散モデルの小さな章。方程式は{EQUATION}であり、{{eq}}`ch01-eq-one` と呼ぶ。",
+    "en": f"A small chapter about the Fokker-Planck equation{EQUATION}which is {{eq}}`ch01-eq-one`.",
 }
 TITLE = {"ja": "# 第1章 小さな章", "en": "# 1 A small chapter"}
 ALT = {"ja": "原点を通る直線", "en": "A line through the origin"}
@@ -71,10 +75,13 @@ def chapter(language, alt=True, code=None):
 
 def write(root: Path, **kwargs) -> Path:
     """Write the tiny book into the folder `root`; build it with book.build.build(root)."""
-    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("*.md", "__pycache__", "_build"))
+    shutil.copytree(
+        ROOT / "book", root / "book", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.md", "__pycache__", "_build")
+    )
     shutil.copy(ROOT / "_config.yml", root / "_config.yml")
     toc = {"format": "jb-book", "root": "book/ja/index", "chapters": [{"file": "chapters/ja/01_small"}]}
     (root / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
+    (root / "book" / "references.bib").write_text("")
     for language in ("ja", "en"):
         (root / "book" / language).mkdir(parents=True, exist_ok=True)
         (root / "chapters" / language).mkdir(parents=True, exist_ok=True)

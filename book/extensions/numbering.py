@@ -7,7 +7,7 @@ import re
 
 
 def number_by_chapter(app, env):
-    """env-updated: restart every count in each page, and put the chapter's number before it."""
+    """env-get-updated, after Sphinx has numbered: restart the counts in each page, the chapter's number before them."""
     for docname, kinds in env.toc_fignumbers.items():
         chapter = re.search(r"/(\d\d)_", docname)
         prefix = (int(chapter.group(1)),) if chapter else ()
@@ -19,5 +19,5 @@ def number_by_chapter(app, env):
 
 def setup(app):
     """Register with Sphinx."""
-    app.connect("env-updated", number_by_chapter)
+    app.connect("env-get-updated", number_by_chapter, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

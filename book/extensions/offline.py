@@ -7,7 +7,8 @@ from sphinx.errors import ExtensionError
 from sphinx.util.fileutil import copy_asset
 
 PACKAGE = "sphinx-mathjax-offline"
-PARTS = ["tex-chtml.js", "input/tex/extensions", "output/chtml/fonts", "a11y", "sre"]
+PARTS = ["tex-chtml.js", "input/tex/extensions", "output/chtml/fonts", "a11y"]
+PARTS += [f"sre/mathmaps/{rules}.json" for rules in ("base", "en", "nemeth")]  # spoken mathematics, none in Japanese
 
 
 def mathjax_folder():
@@ -24,7 +25,7 @@ def use_ours(app, config):
 
 
 def copy_mathjax(app, error):
-    """build-finished: copy the parts of MathJax that pages can ask for (about 4 MB after sre's languages)."""
+    """build-finished: copy the parts of MathJax that pages can ask for."""
     if error is not None or app.builder.format != "html":
         return
     folder, target = mathjax_folder(), Path(app.outdir) / "_static" / "mathjax"
@@ -33,7 +34,7 @@ def copy_mathjax(app, error):
 
 
 def drop_thebe(app, pagename, templatename, context, doctree):
-    """html-page-context: Jupyter Book always adds Thebe's scripts, which point to a CDN; the book has no use for them."""
+    """html-page-context: Jupyter Book always adds Thebe's scripts, which point to a CDN; the book needs none."""
 
     def ours(script):
         name, body = str(getattr(script, "filename", script) or ""), str(getattr(script, "attributes", {}).get("body"))

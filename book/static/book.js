@@ -13,7 +13,8 @@
   }
 
   // Highlight the words the reader typed, not the pairs of characters that the Japanese index is made of.
-  if (japanese && typeof Search === "object") {
+  const typedWords = () => {
+    if (!japanese || typeof Search !== "object") return;
     const parse = Search._parseQuery;
     Search._parseQuery = (query) => {
       const [text, terms, excluded, , objects] = parse(query);
@@ -21,7 +22,9 @@
       localStorage.setItem("sphinx_highlight_terms", [...typed].join(" "));
       return [text, terms, excluded, typed, objects];
     };
-  }
+  };
+  if (typeof Search === "object") typedWords();
+  else addEventListener("DOMContentLoaded", typedWords); // the search script comes after this one, its start after both
 
   // Scrolling boxes must be reachable by keyboard, wide equations and tables included.
   const reach = () => {

@@ -74,7 +74,7 @@
     style(model.get("_css"));
     const el = document.createElement("div");
     el.className = "sdelab-widget-live";
-    el.style.display = "none"; // shown, and the picture taken away, only when it stands
+    el.style.cssText = "position: absolute; visibility: hidden; inset: 0 0 auto"; // as wide as it will be, not yet seen
     container.append(el);
     try {
       await widget.initialize?.({ model });
@@ -84,9 +84,8 @@
       throw error;
     }
     container.querySelectorAll("img").forEach((image) => image.remove());
-    el.style.display = "";
+    el.style.cssText = "";
     container.dataset.state = "live";
-    dispatchEvent(new Event("resize")); // a canvas sized while hidden measures again
   }
 
   function explain(container, error) {

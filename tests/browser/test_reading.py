@@ -1,0 +1,64 @@
+"""What a reader does besides reading: search, change the language, open a notebook."""
+
+import pytest
+
+SEARCHES = [("ja", "方程式"), ("ja", "拡散モデル"), ("ja", "確率微分方程式"), ("en", "Fokker")]
+
+
+@pytest.mark.parametrize("disk", [False, True], ids=["http", "file"])
+@pytest.mark.parametrize(("language", "word"), SEARCHES)
+def test_search_finds(visit, language, word, disk):
+    seen = visit(f"{language}/search.html", disk=disk)
+    box = seen.page.locator("input[name=q]").locator("visible=true").first
+    box.fill(word)
+    box.press("Enter")
+    seen.page.wait_for_selector("ul.search li a")
+    found = seen.page.locator("ul.search li a").evaluate_all("links => links.map((a) => a.href)")
+    assert any("/chapters/" in address for address in found), found
+    seen.page.wait_for_timeout(300)
+    assert seen.clean(), seen.complaints()
+    seen.page.locator("ul.search li a[href*='/chapters/']").first.click()
+    seen.page.wait_for_selector("article h1")
+    assert word.lower() in seen.page.locator("article").inner_text().lower()
+
+
+def test_search_finds_no_nonsense(visit):
+    page = visit("ja/search.html?q=無意味錯乱語").page
+    page.wait_for_function("!!document.querySelector('.search-summary')?.textContent")
+    page.wait_for_timeout(300)
+    assert page.locator("ul.search li").count() == 0
+
+
+def test_language_switch_goes_to_the_twin_and_back(visit, pages):
+    for path in pages:
+        language = path.split("/")[0]
+        other = {"ja": "en", "en": "ja"}[language]
+        seen = visit(path)
+        here = seen.page.url
+        switch = seen.page.locator("a.language-switch")
+        assert switch.count() == 1, path
+        switch.click()
+        seen.page.wait_for_load_state()
+        assert seen.page.url == here.replace(f"/{language}/", f"/{other}/")
+        assert seen.page.locator("html").get_attribute("lang") == other
+        seen.page.locator("a.language-switch").click()
+        seen.page.wait_for_load_state()
+        assert seen.page.url == here
+        assert seen.clean(), seen.complaints()
+
+
+def test_language_switch_is_in_reach_on_a_telephone(visit, pages):
+    for path in pages:
+        page = visit(path, viewport={"width": 420, "height": 900}).page
+        assert page.locator("a.language-switch").is_visible(), path
+
+
+def test_chapters_open_in_colab_in_their_own_language(visit, pages):
+    for path in pages:
+        language, _, docname = path.partition("/")
+        links = visit(path).page.locator("a[href*='colab.research']").evaluate_all("a => a.map((x) => x.href)")
+        if "/chapters/" in path:
+            assert [link.split("/blob/")[1].split("/", 1)[1] for link in links] == [docname.replace(".html", ".ipynb")]
+            assert f"chapters/{language}/" in links[0]
+        else:
+            assert not links

@@ -1,0 +1,169 @@
+"""Each widget of the published pages answers to its slider, its menus, its buttons and its keys, without a kernel."""
+
+import pytest
+
+PIXELS = """(root) => [...root.querySelectorAll('canvas')].map((canvas) => {
+  const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  let hash = 2166136261;
+  for (const byte of data) hash = Math.imul(hash ^ byte, 16777619);
+  return `${canvas.width}x${canvas.height}:${hash >>> 0}`;
+}).join(' ')"""
+
+
+class Widget:
+    """One widget of a page, by its root element."""
+
+    def __init__(self, page, root):
+        self.page, self.root = page, root
+        self.name = root.locator(".sde-player").get_attribute("data-widget")
+
+    def pixels(self):
+        """A digest of all its canvases, once two readings agree."""
+        last = ""
+        for _ in range(40):
+            self.page.wait_for_timeout(60)
+            now = self.root.evaluate(PIXELS)
+            if now == last:
+                return now
+            last = now
+        raise AssertionError(f"{self.name}: the picture does not come to rest")
+
+    def changes(self, act):
+        """Whether the picture is another one after act()."""
+        before = self.pixels()
+        act()
+        self.page.wait_for_timeout(200)
+        return self.pixels() != before
+
+
+@pytest.fixture(scope="module")
+def places(site):
+    """Every page with widgets, and how many it has."""
+    found = {}
+    for path in sorted(site.glob("*/chapters/**/*.html")):
+        count = path.read_text(encoding="utf8").count('class="sdelab-widget"')
+        if count:
+            found[path.relative_to(site).as_posix()] = count
+    assert found, "no page has a widget"
+    return found
+
+
+@pytest.fixture
+def widgets(visit, places, settled):
+    """widgets(**options) -> every live widget, page after page."""
+
+    def each(**options):
+        for path, count in places.items():
+            seen = visit(path, **options)
+            settled(seen.page)
+            roots = seen.page.locator(".sdelab-widget")
+            assert roots.count() == count
+            for n in range(count):
+                roots.nth(n).scroll_into_view_if_needed()
+                seen.page.wait_for_function(
+                    "(n) => document.querySelectorAll('.sdelab-widget .sde-player')[n].dataset.state === 'ready'", arg=n
+                )
+                yield Widget(seen.page, roots.nth(n))
+            assert seen.clean(), seen.complaints()
+
+    return each
+
+
+def test_both_widgets_of_the_book_are_published_in_both_editions(site):
+    for language in ("ja", "en"):
+        text = "".join(p.read_text(encoding="utf8") for p in (site / language / "chapters").glob("**/*.html"))
+        for name in ("DensityExplorer", "ThreeViews"):
+            assert name in text, f"{name} is in no page of the {language} edition"
+
+
+@pytest.mark.parametrize("disk", [False, True], ids=["http", "file"])
+def test_the_still_picture_gives_way_to_the_live_widget(widgets, disk):
+    for widget in widgets(disk=disk):
+        assert widget.root.get_attribute("data-state") == "live"
+        assert widget.root.locator("> img").count() == 0
+        assert widget.root.locator("canvas").count() > 0
+        assert len(set(widget.pixels().split())) == widget.root.locator("canvas").count()
+
+
+def test_the_slider_changes_the_picture(widgets):
+    for widget in widgets():
+        slider = widget.root.locator("input.sde-time")
+        last = int(slider.get_attribute("max"))
+        here = int(slider.input_value())
+        assert widget.changes(lambda s=slider, to=0 if here > last // 2 else last: s.fill(str(to))), widget.name
+
+
+def test_every_menu_changes_the_picture(widgets):
+    for widget in widgets():
+        menus = widget.root.locator("select")
+        assert menus.count() > 0, widget.name
+        for name in menus.evaluate_all("nodes => nodes.map((n) => n.dataset.control)"):
+            menu = widget.root.locator(f"select[data-control='{name}']")
+            now = menu.input_value()
+            other = next(v for v in menu.locator("option").evaluate_all("o => o.map((x) => x.value)") if v != now)
+            assert widget.changes(lambda m=menu, v=other: m.select_option(v)), f"{widget.name}: {name}"
+
+
+def test_keys_change_the_picture(widgets):
+    for widget in widgets():
+        player = widget.root.locator(".sde-player")
+        player.focus()
+        for key in ("End", "ArrowLeft", "Home", "ArrowRight"):
+            player.press(key) if key in ("End", "Home") else None
+            assert key in ("End", "Home") or widget.changes(lambda p=player, k=key: p.press(k)), f"{widget.name}: {key}"
+
+
+def test_play_runs_and_pauses(widgets):
+    for widget in widgets():
+        player = widget.root.locator(".sde-player")
+        player.focus()
+        player.press("Home")
+        widget.root.locator("button.sde-play").click()
+        widget.page.wait_for_timeout(700)
+        assert player.get_attribute("data-playing") == "true", widget.name
+        widget.root.locator("button.sde-play").click()
+        assert player.get_attribute("data-playing") == "false", widget.name
+        frame = player.get_attribute("data-frame")
+        assert int(frame) > 0, widget.name
+        widget.page.wait_for_timeout(300)
+        assert player.get_attribute("data-frame") == frame, widget.name
+
+
+def test_nothing_moves_by_itself(widgets):
+    for motion in ("no-preference", "reduce"):
+        for widget in widgets(reduced_motion=motion):
+            assert widget.root.locator(".sde-player").get_attribute("data-playing") == "false"
+            assert not widget.changes(lambda w=widget: w.page.wait_for_timeout(600)), widget.name
+
+
+def test_with_reduced_motion_play_goes_one_frame_on(widgets):
+    for widget in widgets(reduced_motion="reduce"):
+        player = widget.root.locator(".sde-player")
+        player.focus()
+        player.press("Home")
+        frame = int(player.get_attribute("data-frame"))
+        widget.root.locator("button.sde-play").click()
+        widget.page.wait_for_timeout(400)
+        assert int(player.get_attribute("data-frame")) == frame + 1, widget.name
+        assert player.get_attribute("data-playing") == "false", widget.name
+
+
+def test_labels_are_in_the_language_of_the_page(widgets):
+    for widget in widgets():
+        language = widget.page.locator("html").get_attribute("lang")
+        assert widget.root.locator(".sde-player").get_attribute("data-language") == language
+        play = widget.root.locator("button.sde-play").get_attribute("aria-label")
+        assert play == {"ja": "再生", "en": "Play"}[language]
+
+
+def test_dark_pages_have_dark_widgets(widgets):
+    ground = "getComputedStyle(document.querySelector('.sde-player')).backgroundColor.match(/\\d+/g).map(Number)"
+    for scheme, dark in (("light", False), ("dark", True)):
+        for widget in widgets(color_scheme=scheme):
+            assert (sum(widget.page.evaluate(ground)) < 300) == dark, widget.name
+
+
+def test_widgets_fit_a_telephone(widgets):
+    for widget in widgets(viewport={"width": 420, "height": 900}):
+        box = widget.root.locator(".sde-player").bounding_box()
+        assert 250 < box["width"] <= 420 and box["x"] >= 0, widget.name

@@ -1,0 +1,195 @@
+"""The built HTML, read without a browser; and a tiny book with planted faults, which a strict build must refuse."""
+
+import re
+from html.parser import HTMLParser
+
+import minibook
+import pytest
+import yaml
+
+from book import build as builder
+from book.build import ROOT, BuildError, build
+from book.execute import executed
+from book.extensions.editions import twin_of
+from book.extensions.search_ja import JapanesePairs
+
+
+@pytest.fixture(autouse=True, scope="module")
+def still_library():
+    """The library does not change while these tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builder, "library_key", lambda: "still")
+        yield
+
+
+class Links(HTMLParser):
+    """What a page loads, where it leads, its pictures and its ids."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.loads, self.leads, self.images, self.ids = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if "id" in attrs:
+            self.ids.append(attrs["id"])
+        if tag == "img":
+            self.images.append(attrs)
+        if tag in ("script", "img", "iframe", "source") and attrs.get("src"):
+            self.loads.append(attrs["src"])
+        if tag == "link" and attrs.get("rel") in ("stylesheet", "icon", "preload"):
+            self.loads.append(attrs["href"])
+        if tag == "a" and attrs.get("href"):
+            self.leads.append(attrs["href"])
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The root of a tiny book, built strictly."""
+    root = minibook.write(tmp_path_factory.mktemp("tiny"))
+    build(root, strict=True)
+    return root
+
+
+def pages(root):
+    """Every page of a built site, read."""
+    site = root / "_build" / "site"
+    found = [p for p in site.rglob("*.html") if "_static" not in p.parts]
+    assert found
+    return {p: Links(p.read_text(encoding="utf8")) for p in found}
+
+
+def test_every_file_a_page_loads_is_in_the_site(tiny):
+    for page, links in pages(tiny).items():
+        for address in links.loads:
+            assert not re.match(r"(https?:)?//", address), f"{page} loads {address}"
+            assert (page.parent / address.split("?")[0]).exists(), f"{page} loads {address}"
+
+
+def test_every_internal_link_leads_somewhere(tiny):
+    all_pages = pages(tiny)
+    for page, links in all_pages.items():
+        for address in links.leads:
+            if re.match(r"(https?|mailto|javascript):", address):
+                continue
+            path, _, fragment = address.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), f"{page} leads to {address}"
+            if fragment and target in all_pages:
+                assert fragment in all_pages[target].ids, f"{page} leads to {address}"
+
+
+def test_each_edition_has_its_own_alternative_text(tiny):
+    for language, alt in minibook.ALT.items():
+        page = tiny / "_build" / "site" / language / "chapters" / language / "01_small.html"
+        images = Links(page.read_text(encoding="utf8")).images
+        assert [image["alt"] for image in images if image["alt"] == alt] == [alt, alt]  # the figure and the widget
+
+
+def test_one_execution_serves_both_editions(tiny):
+    assert len(list((tiny / "_build" / "cache").glob("*.ipynb"))) == 1
+    pictures = [
+        sorted(p.name for p in (tiny / "_build" / "site" / language / "_images").iterdir()) for language in ("ja", "en")
+    ]
+    assert pictures[0] == pictures[1] and len(pictures[0]) == 2
+
+
+def test_equations_are_numbered_by_chapter(tiny):
+    text = (tiny / "_build" / "site" / "ja" / "chapters" / "ja" / "01_small.html").read_text(encoding="utf8")
+    assert text.count("(1.1)") == 2  # the equation and its mention
+
+
+def test_interface_words_are_japanese(tiny):
+    text = (tiny / "_build" / "site" / "ja" / "chapters" / "ja" / "01_small.html").read_text(encoding="utf8")
+    seen = re.findall(r'(?:title|aria-label|placeholder)="([^"]*)"', text)
+    english = {s for s in seen if re.fullmatch(r"[ -~]+", s)} - {"Main", "Page", "Colab", "sdelab ja"}
+    assert not english
+
+
+def test_a_second_build_does_nothing(tiny, monkeypatch):
+    monkeypatch.setattr(builder, "build_edition", lambda *a: pytest.fail("an edition was built again"))
+    build(tiny)
+    build(tiny, strict=True)
+
+
+def test_prose_changes_without_executing_again(tiny, monkeypatch):
+    page = tiny / "book" / "ja" / "index.md"
+    page.write_text(page.read_text() + "\n付け足し\n")
+    monkeypatch.setattr("book.execute.run", lambda path: pytest.fail("a chapter was executed again"))
+    first = build(tiny)
+    assert "付け足し" in (first.parent / "ja" / "book" / "ja" / "index.html").read_text(encoding="utf8")
+
+
+@pytest.mark.parametrize(
+    ("plant", "told"),
+    [
+        (lambda root: minibook.write(root, alt=False), "cell 3: a picture has no alternative text"),
+        (
+            lambda root: (minibook.write(root) / "book/ja/index.md").write_text("# a\n\n![](../static/favicon.svg)\n"),
+            "no alternative text",
+        ),
+        (
+            lambda root: (minibook.write(root) / "book/ja/index.md").write_text("# a\n\n{eq}`no-such-equation`\n"),
+            "no-such-equation",
+        ),
+    ],
+    ids=["figure without alt", "image without alt", "dead reference"],
+)
+def test_a_strict_build_refuses(tmp_path, plant, told):
+    plant(tmp_path)
+    with pytest.raises(BuildError, match=told):
+        build(tmp_path, strict=True)
+    assert not (tmp_path / "_build" / "site").exists()
+    assert not (tmp_path / "_build" / "editions" / "ja" / "_build").exists()  # to be refused again next time
+
+
+def test_a_failing_cell_is_named_with_what_to_do(tmp_path):
+    minibook.write(tmp_path, code="x = 1\nraise ValueError('planted')")
+    with pytest.raises(BuildError, match=r"(?s)01_small\.ipynb: cell 3 of 4.*planted.*What to do") as caught:
+        build(tmp_path)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_a_missing_page_is_named(tmp_path):
+    minibook.write(tmp_path)
+    (tmp_path / "chapters" / "en" / "01_small.ipynb").unlink()
+    with pytest.raises(BuildError, match="chapters/en/01_small"):
+        build(tmp_path)
+
+
+def test_bad_yaml_is_named(tmp_path):
+    minibook.write(tmp_path)
+    (tmp_path / "_config.yml").write_text("a: [1")
+    with pytest.raises(BuildError, match=r"_config\.yml is not valid YAML"):
+        build(tmp_path)
+
+
+def test_executions_are_kept_whole(tmp_path):
+    minibook.write(tmp_path, code="1 + 1")
+    path = tmp_path / "chapters" / "ja" / "01_small.ipynb"
+    first = executed(path, tmp_path / "cache", library="a")
+    assert first == executed(path, tmp_path / "cache", library="a")
+    assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".ipynb"]
+
+
+TERMS = ["方程式", "拡散モデル", "確率微分方程式", "フォッカー・プランク方程式", "SDEの解", "Itôの公式"]
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_every_pair_of_a_query_is_in_the_index(term):
+    search = JapanesePairs({})
+    text = f"この章では{term}について述べる。"
+    index = {search.stem(word) for word in search.split(text)}
+    assert {search.stem(word) for word in search.split(term)} <= index
+
+
+def test_twins():
+    assert twin_of("chapters/ja/01_forward_sde", "ja") == "chapters/en/01_forward_sde"
+    assert twin_of("search", "en") == "search"
+
+
+def test_the_repository_is_named_in_one_place():
+    url = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))["repository"]["url"]
+    others = [p for p in (ROOT / "book").rglob("*.*") if p.suffix in (".py", ".js", ".yml", ".html", ".css")]
+    assert not [p for p in others if url in p.read_text(encoding="utf8")]
