@@ -24,8 +24,9 @@ NOTEBOOK_SECONDS, ALL_SECONDS = 60, 180
 
 
 def names(chapters: Path, wanted: list[str]) -> list[str]:
-    """The notebooks of either edition that the words on the command line mean."""
-    known = sorted({path.name for edition in faults.EDITIONS for path in (chapters / edition).glob("*.ipynb")})
+    """The notebooks of either edition that the words on the command line mean, in the order to run them."""
+    known = {path.name for edition in faults.EDITIONS for path in (chapters / edition).glob("*.ipynb")}
+    known = sorted(known, key=lambda name: (name.startswith("00_"), name))  # 00 shows the others' stored verdicts: last
     if not known:
         raise NotebookError(f"no notebooks in {chapters}/ja and {chapters}/en")
     if not wanted:
