@@ -46,13 +46,13 @@ def _claims(text: str) -> tuple[Claim, ...]:
 CLAIMS: tuple[Claim, ...] = _claims("""
 U1 | 1 | DDPMはVP SDE、SMLDはVE SDEの離散化である | DDPM discretises the VP SDE, SMLD the VE SDE
 U2 | 3 | 逆過程もSDEであり、ドリフトにスコアが入る | the reverse process is an SDE with the score in its drift
-U3 | 2 | 密度はフォッカー–プランク方程式に従う | the density obeys the Fokker–Planck equation
-U4 | 2 | 逆過程は後退コルモゴロフ方程式に従う | the reverse process obeys the backward Kolmogorov equation
+U3 | 2 | 密度はフォッカー・プランク方程式に従う | the density obeys the Fokker–Planck equation
+U4 | 2 | 逆過程は後ろ向きコルモゴロフ方程式に従う | the reverse process obeys the backward Kolmogorov equation
 U5 | 4 | 確率フローODEはSDEと同じ周辺分布を持つ | the probability-flow ODE has the SDE's marginals
 U6 | 4 | 確率フローODEで尤度と符号化が厳密に得られる | the probability-flow ODE gives exact likelihoods and encodings
 U7 | 3 | スコアマッチングに正規化定数は要らない | score matching needs no normalising constant
-S1 | 5 | ミルシュタイン法はオイラー–丸山法に勝る | Milstein beats Euler–Maruyama
-S2 | 5 | 確率ルンゲ–クッタ法は次数も安定性も高い | stochastic Runge–Kutta brings order and stability
+S1 | 5 | ミルシュタイン法はオイラー・丸山法に勝る | Milstein beats Euler–Maruyama
+S2 | 5 | 確率ルンゲ・クッタ法は次数も安定性も高い | stochastic Runge–Kutta brings order and stability
 S3 | 4,5 | DDIMは座標を変えたオイラー法で、8–15ステップで足りる | DDIM is Euler in other coordinates; 8–15 steps suffice
 S4 | 5 | PLMSはDDIMより少ないステップで済む | PLMS needs fewer steps than DDIM
 S5 | 5,7 | EDMの格子とホイン法なら評価35回で足りる | Heun on EDM's grid needs about 35 evaluations

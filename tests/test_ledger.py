@@ -51,4 +51,4 @@ def test_the_display_names_every_claim_once(tmp_path):
     words = repr(shown).replace(";", " ").split()
     assert all(words.count(i) == 1 for i in ids)
     html = shown._repr_html_()
-    assert "<b>holds</b>" in html and "order = 2" in html and "フォッカー" in html
+    assert "<b>holds</b>" in html and "order = 2" in html and "フォッカー・プランク" in html
