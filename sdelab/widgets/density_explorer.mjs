@@ -97,16 +97,8 @@ function schedule(ctx, { w, h }, data, k, ui) {
   const t = data.t.data, a = data.alpha.data, s = data.sigma.data;
   const share = Array.from(a, (alpha, j) => alpha ** 2 / (alpha ** 2 + s[j] ** 2));
   const axes = chart(ctx, timeBox(w, h), { x: span(t), y: [0, 1], yticks: 2, ylabel: ui.word("share"), ink: ui.ink });
-  const fill = (edge, colour) => {
-    ctx.beginPath();
-    ctx.moveTo(axes.X(t[0]), axes.Y(edge));
-    share.forEach((v, j) => ctx.lineTo(axes.X(t[j]), axes.Y(v)));
-    ctx.lineTo(axes.X(t[t.length - 1]), axes.Y(edge));
-    ctx.fillStyle = colour;
-    ctx.fill();
-  };
-  fill(1, ui.colour("wash"));
-  fill(0, ui.colour("blue"));
+  axes.area(t, share, ui.colour("wash"), 1);
+  axes.area(t, share, ui.colour("blue"), 0);
   ctx.font = `600 12px ${ui.ink.font}`;
   ctx.textBaseline = "middle";
   const middle = (share.findIndex((v) => v < 0.5) / t.length) || 0.5;

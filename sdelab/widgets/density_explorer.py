@@ -8,10 +8,10 @@ import torch
 from matplotlib.figure import Figure
 
 from .. import distributions, noise
-from .. import process as processes
 from .._checks import named
 from ..distributions import GaussianMixture
 from ..process import Process
+from ..process import table as process_table
 from .packing import quantise
 from .player import Player, bundle, dial, menu
 
@@ -69,7 +69,7 @@ class DensityExplorer(Player):
         laws: Iterable[str] | Mapping[str, GaussianMixture] = ("ring", "moons", "spiral", "checkerboard"),
         processes: Iterable[str] = ("vp", "subvp", "ve", "cosine", "flow"),
         particles: int = 300,
-        cells: int = 64,
+        cells: int = 56,
         steps: int = 32,
         seed: int = 0,
         precompute: Any = "menus",
@@ -77,10 +77,11 @@ class DensityExplorer(Player):
         lang: str = "auto",
     ) -> None:
         self._laws = dict(laws) if isinstance(laws, Mapping) else {name: _law(name) for name in laws}
+        made = {name: named(process_table, name, "process") for name in processes}
         self._sizes = (particles, cells, steps, seed)
         controls = [
             menu("law", {"ja": "データの分布", "en": "data law"}, _labels(self._laws, LAWS)),
-            menu("process", {"ja": "過程", "en": "process"}, _labels(processes, PROCESSES)),
+            menu("process", {"ja": "過程", "en": "process"}, _labels(made, PROCESSES)),
             dial("beta_max", {"ja": "β_max", "en": "β_max"}, 1, 40, 1, when={"process": ["vp", "subvp"]}),
             dial("sigma_max", {"ja": "σ_max", "en": "σ_max"}, 2, 100, 1, when={"process": ["ve", "edm"]}),
             menu("show", {"ja": "表示", "en": "show"}, {
@@ -102,7 +103,7 @@ class DensityExplorer(Player):
     def process(self, choice: dict | None = None) -> Process:
         """The process of a choice (the current one if none is given)."""
         choice = self._checked(choice or self.choice)
-        make: Any = named(processes.table, choice["process"], "process")
+        make: Any = process_table[choice["process"]]
         return make(**{each.name: choice[each.name] for each in fields(make) if each.name in choice})
 
     def law(self, choice: dict | None = None) -> GaussianMixture:
@@ -113,8 +114,8 @@ class DensityExplorer(Player):
         """Frames of one choice, F = steps + 1 of them.
 
         t, alpha, sigma (F,); half (F,): half the width of the picture; peak (F,): highest density among the cells;
-        heat (F, cells, cells): p_t / peak at the centres of the cells, rows are x_2 upwards; particles (F, particles, 2):
-        x_t in units of half, one path of the SDE each, drawn by its exact transitions.
+        heat (F, cells, cells): p_t / peak at the centres of the cells, rows are x_2 upwards; particles
+        (F, particles, 2): x_t in units of half, one path of the SDE each, drawn by its exact transitions.
         """
         law, process = self.law(choice), self.process(choice)
         n, cells, steps, seed = self._sizes
@@ -146,7 +147,9 @@ class DensityExplorer(Player):
         last = len(frames["t"]) - 1
         for axes, k in zip(figure.subplots(1, 4), (0, last // 4, last // 2, last), strict=True):
             half = float(frames["half"][k])
-            axes.imshow(frames["heat"][k], origin="lower", extent=(-half, half) * 2, cmap="viridis", interpolation="bilinear")
+            axes.imshow(
+                frames["heat"][k], origin="lower", extent=(-half, half) * 2, cmap="viridis", interpolation="bilinear"
+            )
             axes.scatter(*(half * frames["particles"][k]).T, s=2.5, color="white", edgecolors="black", linewidths=0.2)
             axes.set(xlim=(-half, half), ylim=(-half, half), title=f"t = {float(frames['t'][k]):.2f}")
             axes.locator_params(nbins=4)

@@ -47,6 +47,8 @@ export function ticks(lo, hi, count) {
   return found;
 }
 
+const tenTo = (power) => `10${[...String(power)].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? "⁻").join("")}`;
+
 /** A number for an axis or a readout: few digits, a true minus sign. */
 export function figure(value, digits = 2) {
   if (value === 0) return "0";
@@ -54,7 +56,7 @@ export function figure(value, digits = 2) {
   const size = Math.abs(value);
   if (size < 1e-3 || size >= 1e5) {
     const [mantissa, power] = value.toExponential(1).split("e");
-    return `${mantissa}×10${[...String(Number(power))].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? "⁻").join("")}`.replace("-", "−");
+    return `${mantissa}×${tenTo(Number(power))}`.replace("-", "−");
   }
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? Math.min(1, digits) : size < 0.1 ? digits + 1 : digits).replace("-", "−");
 }
@@ -80,7 +82,7 @@ export function chart(ctx, box, about) {
   ctx.textBaseline = "middle";
   for (const v of about.yticks === 0 ? [] : rows) {
     stroke(ctx, [[box.x, Y(v)], [box.x + box.w, Y(v)]]);
-    ctx.fillText(log ? figure(v).replace(/^1\.0×/, "") : shortly(v), box.x - 5, Y(v));
+    ctx.fillText(log ? tenTo(Math.round(Math.log10(v))) : shortly(v), box.x - 5, Y(v));
   }
   ctx.textAlign = "center";
   ctx.textBaseline = "top";
@@ -91,8 +93,7 @@ export function chart(ctx, box, about) {
   ctx.strokeStyle = ink.soft;
   stroke(ctx, [[box.x, box.y + box.h], [box.x + box.w, box.y + box.h]]);
   if (about.xlabel) {
-    const marks = ticks(x[0], x[1], about.xticks ?? 4).slice(-2); // between the last two numbers
-    ctx.fillText(about.xlabel, X((marks[0] + marks[1]) / 2), box.y + box.h + 6);
+    ctx.fillText(about.xlabel, box.x + 0.7 * box.w, box.y + box.h + 6); // among the numbers, where they seldom stand
   }
   if (about.ylabel) {
     ctx.textAlign = "left";
@@ -111,20 +112,22 @@ export function chart(ctx, box, about) {
       stroke(ctx, path(xs, ys));
       ctx.setLineDash([]);
     },
-    /** Cells from lo to hi of equal width with these heights: filled, and outlined as steps. */
-    cells(lo, hi, heights, fill, outline, gap = 0) {
+    /** The area between the curve and the level `base`. */
+    area(xs, ys, colour, base = 0) {
+      const last = xs.length - 1;
+      ctx.beginPath();
+      [[X(xs[0]), Y(base)], ...path(xs, ys), [X(xs[last]), Y(base)]].forEach(([px, py]) => ctx.lineTo(px, py));
+      ctx.fillStyle = colour;
+      ctx.fill();
+    },
+    /** Bars of equal width from lo to hi. */
+    bars(lo, hi, heights, colour) {
       const width = (hi - lo) / heights.length;
-      ctx.fillStyle = fill;
-      const steps = [];
+      ctx.fillStyle = colour;
       heights.forEach((height, i) => {
-        const left = X(lo + i * width), right = X(lo + (i + 1) * width);
-        ctx.fillRect(left + gap / 2, Y(height), right - left - gap, Y(0) - Y(height));
-        steps.push([left, Y(height)], [right, Y(height)]);
+        const left = X(lo + i * width) + 0.5, right = X(lo + (i + 1) * width) - 0.5;
+        ctx.fillRect(left, Y(height), right - left, Y(0) - Y(height));
       });
-      if (!outline) return;
-      ctx.strokeStyle = outline;
-      ctx.lineWidth = 1.5;
-      stroke(ctx, steps);
     },
     cursor(v, colour) {
       ctx.strokeStyle = colour;

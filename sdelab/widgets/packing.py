@@ -60,7 +60,7 @@ def pack(arrays: dict[str, Any], **header: Any) -> bytes:
         described.append(about | {"dtype": stored.dtype.name, "shape": list(stored.shape)})
         raw.append(_planes(stored) if stored.dtype == np.uint16 else stored.tobytes())
     head = json.dumps({**header, "arrays": described}, ensure_ascii=False).encode()
-    return zlib.compress(len(head).to_bytes(4, "little") + head + b"".join(raw), 9)
+    return zlib.compress(len(head).to_bytes(4, "little") + head + b"".join(raw), 6)
 
 
 def unpack(packed: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -36,16 +36,15 @@ WORDS = {  # what every player says
 
 
 def menu(name: str, label: dict, options: dict, local: bool = False) -> dict:
-    """A menu of ``options`` (value -> label in both languages). A ``local`` one changes the view only, not the frames."""
+    """A menu of ``options`` (value -> label in both languages). A ``local`` one changes the view, not the frames."""
     rows = [{"value": value, "label": text} for value, text in options.items()]
     return {"kind": "menu", "name": name, "label": label, "options": rows, "local": local, "when": {}}
 
 
 def dial(name: str, label: dict, lo: float, hi: float, step: float, when: dict | None = None) -> dict:
     """A number between ``lo`` and ``hi``, shown where a kernel answers; ``when={"process": ["vp"]}``: only then."""
-    return {
-        "kind": "dial", "name": name, "label": label, "lo": lo, "hi": hi, "step": step, "local": False, "when": when or {},
-    }  # fmt: skip
+    ends = {"lo": lo, "hi": hi, "step": step}
+    return {"kind": "dial", "name": name, "label": label, "local": False, "when": when or {}, **ends}
 
 
 def bundle(name: str) -> str:
@@ -84,9 +83,7 @@ class Player(anywidget.AnyWidget):
             shelf.append({"choice": each, "start": start, "stop": start + len(pieces[-1])})
             start += len(pieces[-1])
         spec = {"name": type(self).__name__, "title": title, "controls": controls, "words": WORDS | words}
-        super().__init__(
-            spec=spec, choice=choice, shelf=shelf, library=b"".join(pieces), frame=frame, lang=lang
-        )  # fmt: skip
+        super().__init__(spec=spec, choice=choice, shelf=shelf, library=b"".join(pieces), frame=frame, lang=lang)
         self.observe(self._answer, "choice")
         self._answer()
 

@@ -62,12 +62,12 @@ WORDS = {
     "particles": {"ja": "粒子", "en": "particles"},
     "grid": {"ja": "格子", "en": "grid"},
     "closed": {"ja": "閉形式", "en": "closed form"},
-    "method_particles": {"ja": "SDEの粒子", "en": "particles of the SDE"},
-    "method_grid": {"ja": "フォッカー・プランク方程式", "en": "Fokker–Planck on cells"},
-    "method_closed": {"ja": "混合ガウスの厳密解", "en": "exact mixture"},
+    "method_particles": {"ja": "SDE（オイラー・丸山法）", "en": "the SDE, by Euler–Maruyama"},
+    "method_grid": {"ja": "フォッカー・プランク方程式（有限体積法）", "en": "Fokker–Planck, by finite volumes"},
+    "method_closed": {"ja": "混合ガウス分布の厳密な pₜ", "en": "exact pₜ of the mixture"},
     "residual": {"ja": "閉形式との全変動距離", "en": "total variation from the closed form"},
     "chance": {"ja": "偶然だけなら", "en": "chance alone"},
-    "greatest": {"ja": "密度の最大差", "en": "greatest difference"},
+    "greatest": {"ja": "格子の密度の最大差", "en": "greatest difference of the grid"},
 }
 
 
@@ -169,7 +169,7 @@ class ThreeViews(Player):
         """Paths of n particles at the frames' times, (F, n)."""
         fine = torch.linspace(0, 1, self._steps * self._substeps + 1, dtype=torch.float64)
         x = LAWS[law].sample(n, seed=self._seed, dtype=torch.float64)
-        path = trajectory(PROCESSES[process].sde(), EulerMaruyama(), x, fine, self._seed)
+        path = trajectory(PROCESSES[process].sde(), EulerMaruyama(), x, fine, self._seed + 1)  # not the start's draws
         return torch.stack([x[:, 0] for _, x in itertools.islice(path, 0, None, self._substeps)])
 
     def _solve(self, law: str, process: str, cells: int) -> Tensor:
