@@ -1,0 +1,221 @@
+"""Every checker of chapter 2: right answers pass, each planted mutant gets its diagnosis, bad answers are told."""
+
+import math
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from torch.nn.functional import pad
+
+import sdelab as sd
+
+CHAPTERS = Path(__file__).parents[1] / "chapters"
+
+
+def d(y, x):
+    return torch.autograd.grad(y.sum(), x, create_graph=True)[0]
+
+
+def rhs(drift=-1.0, half=0.5, power=2):
+    return lambda p, f, g, x: drift * d(f(x) * p(x), x) + half * d(d(g(x) ** power * p(x), x), x)
+
+
+def ring(sign=1.0, uphill=1.0, divide=True, turn=1):
+    def step(p, f_faces, D, dx, dt):
+        right = torch.roll(p, -1)
+        J = f_faces * (p + right) / 2 - uphill * D * (right - p) / dx
+        change = (J - torch.roll(J, 1)) if turn == 1 else (torch.roll(J, -1) - J)
+        return p - sign * dt / (dx if divide else 1) * change
+
+    return step
+
+
+def ring_closed(p, f_faces, D, dx, dt):
+    J = f_faces[:-1] * (p[1:] + p[:-1]) / 2 - D * p.diff() / dx
+    return p - dt / dx * pad(J, (1, 1)).diff()
+
+
+def ring_leaky(p, f_faces, D, dx, dt):
+    right, left = p.roll(-1), p.roll(1)
+    return p + dt * (-f_faces * (right - left) / (2 * dx) + D * (right - 2 * p + left) / dx**2)
+
+
+def ring_wrong_face(p, f_faces, D, dx, dt):
+    J = f_faces * (p + p.roll(1)) / 2 - D * (p - p.roll(1)) / dx
+    return p - dt / dx * (J.roll(-1) - J)
+
+
+def flux_step(p, x, f, D, dt, sign=1.0):
+    dx = x[1] - x[0]
+    J = f((x[1:] + x[:-1]) / 2) * (p[1:] + p[:-1]) / 2 - D * p.diff() / dx
+    return p - sign * dt / dx * pad(J, (1, 1)).diff()
+
+
+def fitted_step(p, x, f, D, dt):
+    dx = x[1] - x[0]
+    c = f((x[1:] + x[:-1]) / 2)
+    e = torch.exp(-c * dx / D)
+    J = torch.where(c.abs() < 1e-9, -D * p.diff() / dx, c * (p[:-1] - e * p[1:]) / (1 - e))
+    return p - dt / dx * pad(J, (1, 1)).diff()
+
+
+def expanded(p, x, f, D, dt, product_rule=True):
+    dx = x[1] - x[0]
+    q = pad(p, (1, 1))
+    y = x.clone().requires_grad_()
+    change = -f(x) * (q[2:] - q[:-2]) / (2 * dx) + D * (q[2:] - 2 * p + q[:-2]) / dx**2
+    return p + dt * (change - product_rule * d(f(y), y).detach() * p)
+
+
+def colleague(p, x, f, D, dt):
+    p = expanded(p, x, f, D, dt, product_rule=False)
+    return p / (p.sum() * (x[1] - x[0]))
+
+
+def open_walls(p, x, f, D, dt):
+    dx = x[1] - x[0]
+    J = f((x[1:] + x[:-1]) / 2) * (p[1:] + p[:-1]) / 2 - D * p.diff() / dx
+    return p - dt / dx * torch.cat([-p[:1], J, p[-1:]]).diff()
+
+
+def gibbs(exponent, unit=True, dx=True):
+    def density(V, g, x):
+        p = torch.exp(exponent(V(x), g))
+        return p / (p.sum() * ((x[1] - x[0]) if dx else 1)) if unit else p
+
+    return density
+
+
+def safe_gibbs(V, g, x):
+    log_p = -2 * V(x) / g**2
+    p = torch.exp(log_p - log_p.max())
+    return p / (p.sum() * (x[1] - x[0]))
+
+
+def velocity(factor=-0.5, of=lambda p, t: p.g2(t)):
+    return lambda x, t, p, score: p.f(t) * x + factor * of(p, t) * score(x, t)
+
+
+def value(mean2, var):
+    return lambda x, t: mean2(1 - t) * x**2 + var(1 - t)
+
+
+def E2(s):
+    return math.exp(-2 * s)
+
+
+RIGHT = {
+    "ch02-rhs": [rhs()],
+    "ch02-ring": [ring()],
+    "ch02-fault": [flux_step, fitted_step],
+    "ch02-stationary": [safe_gibbs],
+    "ch02-velocity": [velocity(), lambda x, t, p, score: p.f(t) * x - p.g(t) ** 2 * score(x, t) / 2],
+    "ch02-backward": [value(E2, lambda s: 1 - E2(s))],
+}
+
+MUTANTS = [
+    ("ch02-rhs", rhs(drift=1.0), "drift term has the wrong sign"),
+    ("ch02-rhs", rhs(half=-0.5), "two minuses cancel"),
+    ("ch02-rhs", rhs(half=1.0), "1/2 missing"),
+    ("ch02-rhs", rhs(power=1), "g is not squared"),
+    ("ch02-rhs", rhs(half=0.0), "diffusion term is missing"),
+    ("ch02-rhs", rhs(drift=0.0), "drift term is missing"),
+    ("ch02-rhs", rhs(drift=1.0, half=-0.5), "-dp/dt"),
+    ("ch02-rhs", lambda p, f, g, x: -d(f(x) * p(x), x) + g(x) ** 2 * d(d(p(x), x), x) / 2, "outside the second"),
+    ("ch02-rhs", lambda p, f, g, x: -f(x) * d(p(x), x) + d(d(g(x) ** 2 * p(x), x), x) / 2, "-f' p is missing"),
+    ("ch02-rhs", lambda p, f, g, x: f(x) * d(p(x), x) + g(x) ** 2 * d(d(p(x), x), x) / 2, "generator"),
+    ("ch02-ring", ring(turn=-1), "roll goes the wrong way"),
+    ("ch02-ring", ring(sign=-1.0), "leaves the cell"),
+    ("ch02-ring", ring(uphill=-1.0), "uphill"),
+    ("ch02-ring", ring(divide=False), "divide the difference"),
+    ("ch02-ring", ring_closed, "the ends are closed"),
+    ("ch02-ring", ring_leaky, "mass is not kept"),
+    ("ch02-ring", ring_wrong_face, "between cells i and i+1"),
+    ("ch02-ring", lambda p, *a: ring()(p, *a) - p, "add it to p"),
+    ("ch02-fault", colleague, "still normalises"),
+    ("ch02-fault", lambda *a: expanded(*a, product_rule=False), "-f' p is still missing"),
+    ("ch02-fault", expanded, "mass changes at rate"),
+    ("ch02-fault", open_walls, "outer walls"),
+    ("ch02-fault", lambda *a: flux_step(*a, sign=-1.0), "back in time"),
+    ("ch02-stationary", gibbs(lambda V, g: -V / g**2), "half the right one"),
+    ("ch02-stationary", gibbs(lambda V, g: -4 * V / g**2), "twice the right one"),
+    ("ch02-stationary", gibbs(lambda V, g: -2 * V / g), "not squared"),
+    ("ch02-stationary", gibbs(lambda V, g: -V), "noise does not enter"),
+    ("ch02-stationary", gibbs(lambda V, g: 2 * V / g**2), "sign of V"),
+    ("ch02-stationary", gibbs(lambda V, g: -2 * V / g**2, dx=False), "sum to 1"),
+    ("ch02-stationary", gibbs(lambda V, g: -2 * V / g**2, unit=False), "not normalised"),
+    ("ch02-stationary", gibbs(lambda V, g: -2 * V / g**2), "underflows"),
+    ("ch02-velocity", velocity(-1.0), "reverse SDE"),
+    ("ch02-velocity", velocity(0.5), "sign of the score"),
+    ("ch02-velocity", velocity(of=lambda p, t: p.g(t)), "g is not squared"),
+    ("ch02-velocity", velocity(of=lambda p, t: p.g2(t) ** 2), "squared already"),
+    ("ch02-velocity", lambda x, t, p, score: p.f(t) - p.g2(t) * score(x, t) / 2, "multiply it by x"),
+    ("ch02-velocity", lambda x, t, p, score: -p.g2(t) * score(x, t) / 2, "f x is missing"),
+    ("ch02-velocity", lambda *a: -velocity()(*a), "time reversed"),
+    ("ch02-backward", lambda x, t: E2(t) * x**2 + 1 - E2(t), "time to go"),
+    ("ch02-backward", value(E2, lambda s: 0.0), "variance is missing"),
+    ("ch02-backward", value(E2, lambda s: 2 * (1 - E2(s))), "twice the exact one"),
+    ("ch02-backward", value(lambda s: E2(s / 2), lambda s: 1 - E2(s)), "must be squared"),
+    ("ch02-backward", value(lambda s: E2(s / 2), lambda s: 1 - E2(s / 2)), "variance decays"),
+    ("ch02-backward", value(lambda s: 1.0, lambda s: 2 * s), "drift -X is missing"),
+    ("ch02-backward", value(lambda s: 1.0, lambda s: 0.0), "h itself"),
+    ("ch02-backward", value(lambda s: 1.0, lambda s: 1.0), "u(x, T) must be"),
+]
+
+
+def told(key, answer, capsys):
+    passed = sd.exercises.check(key, answer)
+    return passed, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("key, answer", [(key, answer) for key, answers in RIGHT.items() for answer in answers])
+def test_the_right_answer_passes(key, answer, capsys):
+    passed, out = told(key, answer, capsys)
+    assert passed and out.startswith(f"PASS {key}"), out
+
+
+@pytest.mark.parametrize("key, mutant, says", MUTANTS, ids=[f"{k}: {s}" for k, _, s in MUTANTS])
+def test_each_mutant_is_diagnosed_in_both_languages(key, mutant, says, capsys):
+    passed, out = told(key, mutant, capsys)
+    english, japanese = out.strip().splitlines()
+    assert not passed and says in english, out
+    assert re.search("[ぁ-んァ-ヶ一-龥]", japanese)
+
+
+@pytest.mark.parametrize("key", RIGHT)
+def test_answers_that_return_nonsense_or_raise_are_told(key, capsys):
+    def empty(*args):
+        return None
+
+    def wrong_shape(*args):
+        return torch.zeros(3, 5, 7)
+
+    def not_finite(*args):
+        return RIGHT[key][0](*args) * float("nan")
+
+    def raising(*args):
+        raise RuntimeError("boom")
+
+    for answer, says in ((empty, "nothing is returned"), (wrong_shape, "shape (3, 5, 7)"), (not_finite, "not finite"), (raising, "boom")):  # fmt: skip  # noqa: E501
+        passed, out = told(key, answer, capsys)
+        assert not passed and says in out, out
+    assert not told(key, lambda *args: 0.9 * RIGHT[key][0](*args) + 0.01, capsys)[0]
+
+
+@pytest.mark.parametrize("edition", ["ja", "en"])
+def test_the_printed_solutions_pass(edition, capsys):
+    path = CHAPTERS / edition / "02_fokker_planck.ipynb"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not there yet")
+    nb = nbformat.read(path, as_version=4)
+    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    space = {"torch": torch, "math": math, "d": d}
+    helper = next(cell.source for cell in nb.cells if cell.cell_type == "code" and "def central(" in cell.source)
+    exec(helper.split("\n\n")[0], space)
+    for code in re.findall(r"```python\n(def my_.*?)```", text, re.S):
+        exec(code, space)
+    names = {"rhs": "my_rhs", "ring": "my_ring_step", "fault": "my_repair", "stationary": "my_stationary", "velocity": "my_velocity", "backward": "my_u"}  # fmt: skip  # noqa: E501
+    for key, name in names.items():
+        assert told(f"ch02-{key}", space[name], capsys)[0], name
