@@ -7,6 +7,7 @@ of the content is computed on the first verified download, kept beside it, and c
 
 import gzip
 import hashlib
+import math
 import os
 import tempfile
 import zlib
@@ -143,11 +144,11 @@ def fetch(name: str, file: str, cache: str | Path | None = None, mirror: str | N
 def read_idx(path: str | Path) -> np.ndarray:
     """uint8 array of an idx file: two zero bytes, 8 (uint8), rank, big-endian sizes, data. `ValueError` otherwise."""
     content = Path(path).read_bytes()
-    if len(content) < 4 or content[:3] != b"\0\0\x08":
+    if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
         raise ValueError(f"{path} is not an idx file of uint8")
     start = 4 + 4 * content[3]
     shape = tuple(np.frombuffer(content[4:start], ">u4").tolist())
-    if len(shape) != content[3] or len(content) - start != int(np.prod(shape, dtype=np.int64)):
+    if len(content) - start != math.prod(shape):
         raise ValueError(f"{path} announces shape {shape} but holds {len(content) - start} bytes")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
