@@ -165,5 +165,7 @@ def _between(ja: Any, en: Any) -> Iterator[str]:
     if set(labels(ja)) != set(labels(en)):
         yield f": labels differ: {', '.join(sorted(set(labels(ja)) ^ set(labels(en))))} in one edition only"
     for a, b in zip(cells(ja, "markdown"), cells(en, "markdown"), strict=True):
-        if about(a).get("twin") != notebooks.digest(b.source) or about(b).get("twin") != notebooks.digest(a.source):
-            yield f", unit {unit(a)}: translation older than its source (mend it, then: python -m book.editions stamp)"
+        stamps = [about(cell).get("twin") for cell in (a, b)]
+        if stamps != [notebooks.digest(cell.source) for cell in (b, a)]:
+            fault = "translation older than its source" if all(stamps) else "translation never compared with its source"
+            yield f", unit {unit(a)}: {fault} (bring both in step, then: python -m book.editions stamp)"
