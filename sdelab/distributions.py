@@ -117,10 +117,10 @@ class GaussianMixture:
 
     def sample(self, n: int, *, seed: int, first: int = 0, dtype=None, device=None) -> Tensor:
         """n independent draws, shape (n, d); row i depends on (seed, first + i) alone."""
-        u = noise.uniform((n,), seed, key=1, first=first, dtype=torch.float64)
+        u = noise.uniform((n,), seed, key=noise.COMPONENT, first=first, dtype=torch.float64)
         k = torch.searchsorted(self.weights.cumsum(0), u).clamp_max(len(self.weights) - 1)
         z = (
-            noise.normal((n, self.dim), seed, key=2, first=first, dtype=torch.float64)
+            noise.normal((n, self.dim), seed, key=noise.DATA, first=first, dtype=torch.float64)
             * self._var.expand_as(self.means)[k].sqrt()
         )
         if self._axes is not None:

@@ -5,7 +5,6 @@ denoising step: ``steps`` times from t_start to t_end, then 0. Rules that live i
 sigma/alpha = e^{-lam} start where alpha > 0 and put the first time at t_start itself.
 """
 
-import functools
 from collections.abc import Callable
 
 import torch
@@ -17,10 +16,9 @@ from .process import Process
 table: dict[str, Callable[..., Tensor]] = {}
 
 
-def _grid(rule):
+def _grid(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Make a public grid of ``rule(process, r, t_start, t_end, **parameters)``, r rising from 0 to 1."""
 
-    @functools.wraps(rule)
     def grid(
         process: Process,
         steps: int,
@@ -43,6 +41,9 @@ def _grid(rule):
             times[-1] = end
         return torch.cat([times, times.new_zeros(1)]) if zero else times
 
+    # not functools.wraps: help() shall show the public signature, not the rule's
+    grid.__name__ = grid.__qualname__ = rule.__name__
+    grid.__doc__ = rule.__doc__
     table[rule.__name__] = grid
     return grid
 
@@ -60,6 +61,12 @@ def _ratio_range(process: Process, start: float, end: float) -> tuple[float, flo
     return float((-high).exp()), float((-low).exp())
 
 
+def _poly(process: Process, r: Tensor, start: float, end: float, rho: float) -> Tensor:
+    high, low = _ratio_range(process, start, end)
+    log_ratio = torch.tensor(low, dtype=r.dtype).log() + (1 - r) ** rho * torch.tensor(high / low, dtype=r.dtype).log()
+    return process.t_of_lam(-log_ratio)
+
+
 @_grid
 def uniform(process, r, start, end):
     """Equal steps in t."""
@@ -75,21 +82,19 @@ def quadratic(process, r, start, end):
 @_grid
 def logsnr(process, r, start, end):
     """Equal steps in lam, i.e. sigma/alpha in geometric progression. Lu et al. (2022), section 3.3."""
-    return polyexponential.__wrapped__(process, r, start, end, rho=1.0)
+    return _poly(process, r, start, end, 1.0)
 
 
 @_grid
 def exponential(process, r, start, end):
     """The k-diffusion name of :func:`logsnr`: log-uniform sigma/alpha."""
-    return polyexponential.__wrapped__(process, r, start, end, rho=1.0)
+    return _poly(process, r, start, end, 1.0)
 
 
 @_grid
 def polyexponential(process, r, start, end, rho: float = 1.0):
     """lam_start + (1 - (1 - r)^rho) (lam_end - lam_start): log-uniform at rho = 1, finer at low noise above it."""
-    high, low = _ratio_range(process, start, end)
-    log_ratio = torch.tensor(low, dtype=r.dtype).log() + (1 - r) ** rho * torch.tensor(high / low, dtype=r.dtype).log()
-    return process.t_of_lam(-log_ratio)
+    return _poly(process, r, start, end, rho)
 
 
 @_grid

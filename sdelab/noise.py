@@ -9,6 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+# First keys of the package's own draws: one seed may serve the data, the prior and the steps without sharing a number.
+PRIOR, COMPONENT, DATA, STEP, PATH = -1, -2, -3, -4, -5
+
 _MASK64 = (1 << 64) - 1
 _TWO32 = 2.0**-32
 
@@ -88,7 +91,7 @@ def uniform(shape, seed: int, key=0, first: int = 0, dtype: torch.dtype | None =
 
 def prior(process, shape, seed: int, first: int = 0, dtype: torch.dtype | None = None, device=None) -> Tensor:
     """Draw x_T ~ N(0, sigma(T)^2 I), the law that sampling starts from; ``shape`` is (n, ...)."""
-    return normal(shape, seed, key=-1, first=first, dtype=dtype, device=device) * float(process.sigma(process.T))
+    return normal(shape, seed, key=PRIOR, first=first, dtype=dtype, device=device) * float(process.sigma(process.T))
 
 
 class Brownian:
@@ -107,7 +110,7 @@ class Brownian:
         if not (math.isfinite(t0) and math.isfinite(t1)) or t0 == t1:
             raise ValueError(f"a Brownian path needs two different finite end times, not [{t0}, {t1}]")
         self.t0, self.t1 = min(t0, t1), max(t0, t1)
-        self.depth, self._draw = depth, lambda *key: normal(shape, seed, key, first, dtype, device)
+        self.depth, self._draw = depth, lambda *key: normal(shape, seed, (PATH, *key), first, dtype, device)
         span = self.t1 - self.t0
         root = self._draw(0, 0) * math.sqrt(span)
         self._cells = [(0, torch.zeros_like(root), root)]  # (index, W at left end, W at right end) at each level

@@ -43,7 +43,7 @@ def _drawer(n: int, seed: int | None, brownian, first: int):
         if brownian is not None:
             return brownian(a, b).to(x), std / math.sqrt(abs(b - a))
         assert seed is not None  # checked before the run
-        return noise.normal(x.shape, seed, n, first, x.dtype, x.device), std
+        return noise.normal(x.shape, seed, (noise.STEP, n), first, x.dtype, x.device), std
 
     return draw
 
