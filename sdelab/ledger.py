@@ -141,7 +141,8 @@ class Ledger:
             for key, c, v in self._rows()
         )
         waiting = "; ".join(self._waiting())
-        return f"<table><tr>{head}</tr>{rows}</table><p>未判定 / open — 章 / chapter {waiting}</p>"
+        table = f'<table class="table"><tr>{head}</tr>{rows}</table>' if rows else ""
+        return f"{table}<p>未判定 / open — 章 / chapter {waiting}</p>"
 
 
 def ledger(folder: str | Path = CHAPTERS) -> Ledger:

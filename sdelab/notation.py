@@ -54,13 +54,13 @@ TABLE: tuple[Row, ...] = (
          "alpha; sigma; d_alpha/alpha; 2*sigma*d_sigma - 2*(d_alpha/alpha)*sigma**2",
          "alpha; sigma; f*alpha; f*sigma + g2/(2*sigma)", (L.to_rates, L.from_rates),
          "dx = f x dt + g dw の f と g²", "f and g² of dx = f x dt + g dw", "okanohara2023", "p. 70"),
-    _row("vp_beta", "Song (VP)", "alpha; d_alpha", "alpha; beta",
+    _row("vp_beta", "Song, VP SDE", "alpha; d_alpha", "alpha; beta",
          "alpha; -2*d_alpha/alpha", "alpha; -beta*alpha/2", (L.to_vp_beta, L.from_vp_beta),
          "ノイズ率 β(t)(DDPMの βₙ とは別物)", "noise rate β(t) (not DDPM's βₙ)", "song2021", "eq. 11"),
-    _row("vp_integral", "Song (VP)", "alpha; sigma", "B",
+    _row("vp_integral", "Song, VP SDE", "alpha; sigma", "B",
          "log(1 + (sigma/alpha)**2)", "exp(-B/2); sqrt(1 - exp(-B))", (L.to_vp_integral, L.from_vp_integral),
          "β(t) を 0 から t まで積分した B(t)", "B(t), the integral of β from 0 to t", "song2021", "eq. 29", "vp"),
-    _row("ve", "Song (VE)", "alpha; sigma; sigma_0", "sigma_song; sigma_0",
+    _row("ve", "Song, VE SDE", "alpha; sigma; sigma_0", "sigma_song; sigma_0",
          "sqrt(sigma**2 + sigma_0**2); sigma_0", "1; sqrt(sigma_song**2 - sigma_0**2); sigma_0", (L.to_ve, L.from_ve),
          "VEの σ(t)。核の分散は σ(t)² − σ(0)²", "VE's σ(t); the kernel's variance is σ(t)² − σ(0)²",
          "song2021", "eq. 29", "ve"),
@@ -70,7 +70,7 @@ TABLE: tuple[Row, ...] = (
     _row("lambda", "DPM-Solver", "alpha; sigma", "lam_dpm",
          "log(alpha/sigma)", "1/sqrt(1 + exp(-2*lam_dpm)); 1/sqrt(1 + exp(2*lam_dpm))", (L.to_lambda, L.from_lambda),
          "対数SNRの半分。本書の λ と同じ", "half the log-SNR; our λ", "lu2022dpm", "§3", "vp"),
-    _row("logsnr", "progressive distillation", "lam", "logsnr",
+    _row("logsnr", "distillation", "lam", "logsnr",
          "2*lam", "logsnr/2", (L.to_logsnr, L.from_logsnr),
          "対数SNRそのもの。λ と書く論文も多い", "the log-SNR itself, often also called λ", "salimans2022", "§2"),
     _row("gamma", "VDM", "lam", "gamma",
@@ -82,7 +82,8 @@ TABLE: tuple[Row, ...] = (
          "ho2020", "eq. 4", "vp"),
     _row("beta_n", "DDPM", "alpha; alpha_next", "alpha; beta_n",
          "alpha; 1 - (alpha_next/alpha)**2", "alpha; alpha*sqrt(1 - beta_n)", (L.to_beta_n, L.from_beta_n),
-         "n − 1 から n への一段の分散", "variance of the step from n − 1 to n", "ho2020", "eq. 2"),
+         "n − 1 から n への一段の分散(α は n − 1 での値)",
+         "variance of the step from n − 1, where α is taken, to n", "ho2020", "eq. 2"),
     _row("index", "DDPM", "t; T; N", "n; T; N",
          "N*t/T; T; N", "T*n/N; T; N", (L.to_index, L.from_index),
          "段の番号 n = 1…N(実装では 0…N−1)", "step number n = 1…N (0…N−1 in code)", "ho2020", "§2"),
@@ -145,14 +146,18 @@ _SIGNS = {
     "d_alpha": "α′", "d_sigma": "σ′", "alpha": "α", "sigma_book": "σ<sub>book</sub>", "sigma_edm": "σ<sub>edm</sub>",
     "sigma_song": "σ<sub>song</sub>", "sigma_0": "σ<sub>0</sub>", "sigma": "σ", "lam_dpm": "λ<sub>t</sub>", "lam": "λ",
     "beta_n": "β<sub>n</sub>", "beta": "β", "gamma": "γ", "x_hat": "x̂", "tau": "τ", "g2": "g²", "logsnr": "log SNR",
-    "velocity": "dx/dt", "**2": "²", "sqrt": "√", "*": "\u2009", "-": "−",
+    "velocity": "dx/dt", "**2": "²", "*": "\u2009", "-": "−",
 }  # fmt: skip
 _SIGN = re.compile("|".join(rf"\b{re.escape(k)}\b" if k[0].isalpha() else re.escape(k) for k in _SIGNS))
 
 
+_ROOT = re.compile(r"sqrt\(((?:[^()]|\([^()]*\))*)\)")
+
+
 def pretty(formula: str) -> str:
-    """A formula of the table as HTML: "s*sigma_book" becomes "s σ<sub>book</sub>"."""
-    return _SIGN.sub(lambda match: _SIGNS[match.group()], escape(formula))
+    """A formula of the table as HTML: "s*sigma_book" becomes "s σ<sub>book</sub>", roots get their line."""
+    signs = _SIGN.sub(lambda match: _SIGNS[match.group()], escape(formula))
+    return _ROOT.sub(r'√<span style="text-decoration: overline">\1</span>', signs)
 
 
 class Table:
@@ -162,9 +167,9 @@ class Table:
         self.rows = rows
 
     def _repr_html_(self) -> str:
-        heads = ("system", "theirs", "from ours", "ours again", "意味 / meaning", "source")
+        heads = ("文献 / source", "本書から / from ours", "本書へ / to ours", "意味 / meaning")
         head = "".join(f'<th scope="col">{h}</th>' for h in heads)
-        return f"<table><tr>{head}</tr>{''.join(map(_html, self.rows))}</table>"
+        return f'<table class="table"><tr>{head}</tr>{"".join(map(_html, self.rows))}</table>'
 
     def __repr__(self) -> str:
         return "\n".join(f"{r.system}: {', '.join(_new(r.theirs, r.forward))}" for r in self.rows)
@@ -176,12 +181,12 @@ def _new(names: tuple[str, ...], formulas: tuple[str, ...]) -> list[str]:
 
 
 def _html(r: Row) -> str:
-    letters = ", ".join(pretty(n) for n, f in zip(r.theirs, r.forward, strict=True) if n != f)
+    author, year = re.match(r"([a-z]+)(\d+)", r.reference).groups()  # type: ignore[union-attr]
+    source = f"<b>{r.system}</b><br><small>{author.capitalize()} {year}{', ' * bool(r.where)}{r.where}</small>"
     there, back = ("<br>".join(map(pretty, _new(*pair))) for pair in ((r.theirs, r.forward), (r.ours, r.inverse)))
-    only = {"": "", "vp": " (VP)", "ve": " (VE)"}[r.needs]
-    words = f'<span lang="ja">{r.ja}</span><br><span lang="en">{r.en}</span>'
-    cells = (r.system + only, letters, there, back, words, f"{r.reference} {r.where}".strip())
-    return "<tr>" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>"
+    only = {"": "", "vp": "(VP)", "ve": "(VE)"}[r.needs]
+    words = f'<span lang="ja">{r.ja}</span> {only}<br><small lang="en">{r.en}</small>'
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in (source, there, back, words)) + "</tr>"
 
 
 def table() -> Table:
