@@ -95,6 +95,14 @@ def test_one_execution_serves_both_editions(tiny):
     assert pictures[0] == pictures[1] and len(pictures[0]) == 2
 
 
+def test_chapters_open_in_colab_in_their_own_language(tiny):
+    for page, links in pages(tiny).items():
+        colab = [link for link in links.leads if "colab.research" in link]
+        language = page.parent.name
+        expected = [f"chapters/{language}/01_small.ipynb"] if page.parent.parent.name == "chapters" else []
+        assert [link.split("/blob/main/")[1] for link in colab] == expected
+
+
 def test_equations_are_numbered_by_chapter(tiny):
     text = (tiny / "_build" / "site" / "ja" / "chapters" / "ja" / "01_small.html").read_text(encoding="utf8")
     assert text.count("(1.1)") == 2  # the equation and its mention

@@ -68,6 +68,19 @@ def find_server(process, runtime, log):
     raise AssertionError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
 
 
+def wait_for_kernel(page, lab):
+    """Wait until the notebook has its kernel; JupyterLab may first ask which one to use."""
+    for _ in range(120):
+        question = page.locator(".jp-Dialog button.jp-mod-accept")
+        if question.count():
+            question.first.click()
+        kernels = page.request.get(f"{lab}/api/kernels").json()
+        if kernels and kernels[0]["execution_state"] == "idle" and not question.count():
+            return
+        page.wait_for_timeout(500)
+    raise AssertionError("the notebook got no kernel")
+
+
 def test_a_parameter_moved_in_jupyterlab_is_answered_by_the_kernel(chromium, lab):
     context = chromium.new_context(locale="ja-JP", viewport={"width": 1400, "height": 1100})
     context.set_default_timeout(60_000)
@@ -82,8 +95,7 @@ def test_a_parameter_moved_in_jupyterlab_is_answered_by_the_kernel(chromium, lab
     page.route("**/*", guard)
     page.goto(f"{lab}/lab/tree/{CHAPTER.name}?reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
-    idle = "document.querySelector('.jp-NotebookPanel .jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'"
-    page.wait_for_function(idle)
+    wait_for_kernel(page, lab)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     page.wait_for_selector(".sde-player[data-state=ready]", timeout=120_000)

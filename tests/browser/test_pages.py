@@ -46,6 +46,7 @@ def test_no_page_is_wider_than_a_telephone(visit, pages, settled):
         page = visit(path, **NARROW).page
         settled(page)
         page.wait_for_timeout(100)
+        assert page.locator("a.language-switch").is_visible(), path
         if found := page.evaluate(TOO_WIDE):
             wide[path] = found
     assert not wide
