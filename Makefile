@@ -7,7 +7,7 @@ READY := .venv/.ready
 HOUSE := bash book/house.sh
 
 export OMP_NUM_THREADS ?= 1
-NOTEBOOK_TESTS := chapters/ja --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg \
+NOTEBOOK_TESTS := chapters/ja -p book.nbval_as_jupyter --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg \
 	--nbval-kernel-startup-timeout 120 --nbval-cell-timeout 120 -n 2 --dist loadfile
 SITE_TESTS := $(wildcard tests/test_site.py tests/browser)
 

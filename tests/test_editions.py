@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NAME = "01_tiny.ipynb"
 CODE = [
     "import matplotlib.pyplot as plt\nprint('VERDICT U0: holds')",
-    "fig, ax = plt.subplots()\n_ = ax.plot([0, 1])",
+    "fig, ax = plt.subplots()\nax.plot([0, 1]);",
     "from IPython.display import display\n"
     "view = {'application/vnd.jupyter.widget-view+json': {'model_id': str(id(fig))}, 'text/plain': 'Toy()'}\n"
     "display(view, raw=True)",
@@ -230,15 +230,16 @@ def test_execution_that_fails_or_writes_to_stderr_is_not_stored(code, message, c
     assert (chapters / "ja" / NAME).read_bytes() == before
 
 
+NBVAL = """-m pytest -q -p no:cacheprovider -p book.nbval_as_jupyter --nbval --nbval-current-env
+    --nbval-kernel-startup-timeout 120 --nbval-cell-timeout 120""".split()
+
+
 def nbval(path: Path) -> subprocess.CompletedProcess:
     """The notebook test of `make test`, on one notebook."""
-    options = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(ROOT / "tests/nbval_sanitize.cfg")]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(path.parent)]
+    command = [sys.executable, *NBVAL, "--nbval-sanitize-with", str(ROOT / "tests/nbval_sanitize.cfg")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [*command, str(path), *options, "--nbval-kernel-startup-timeout", "120", "--nbval-cell-timeout", "120"],
-        capture_output=True, text=True, cwd=path.parent, env=environment, timeout=300,
-    )  # fmt: skip
+    command += ["--rootdir", str(path.parent), str(path)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=path.parent, env=environment, timeout=300)
 
 
 def test_nbval_passes_on_the_stored_outputs_and_fails_on_another(chapters):
