@@ -208,9 +208,7 @@ def plan(walks: Generator, times: np.ndarray, scheme: str, substeps: int) -> Ite
         while done < abs(end - start) - 1e-9 * full:
             if SCHEMES[scheme].limited:
                 dt = min(full, abs(end - start) - done)
-                while (
-                    dt * (rate := max((w.up + w.down).max() for w in walks(start + walks.sign * (done + dt / 2)))) > 1
-                ):
+                while dt * (rate := fastest(walks(start + walks.sign * (done + dt / 2)))) > 1:
                     dt = 0.95 / rate
             steps += 1
             if steps + (abs(end - start) - done) / dt > MAX_STEPS:

@@ -114,7 +114,6 @@ def generator(sde: Any, grid: Grid, t: float, sign: int = 1) -> list[Walk]:
         else:  # the neighbour of a wall's face is the wall itself, half a cell away
             m, e = (np.concatenate([w[:, :1], v, w[:, -1:]], 1) for v, w in ((m, mf), (e, ef)))
             gap[[0, -1]] = dx / 2
-            mf[:, [0, -1]] = (m[:, [0, -2]] + m[:, [1, -1]]) / 2
         # Simpson's mean of the drift from centre to centre, exact for a cubic: hence the exact stationary laws.
         drop = gap * (m[:, :-1] + 4 * mf + m[:, 1:]) / 6 - np.diff(e, axis=1)
         up, down = jump_rate(drop, ef) / (gap * dx), jump_rate(-drop, ef) / (gap * dx)
