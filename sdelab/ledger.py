@@ -137,7 +137,7 @@ class Ledger:
         head = "".join(f'<th scope="col">{h}</th>' for h in heads)
         rows = "".join(
             f'<tr><td>{key}</td><td><span lang="ja">{escape(c.ja)}</span><br><span lang="en">{escape(c.en)}</span></td>'
-            f"<td>{escape(v.figures)}</td><td><b>{escape(v.word)}</b></td><td>{escape(v.chapter)}</td></tr>"
+            f"<td>{escape(v.figures)}</td><td><b>{v.word}</b></td><td>{int(v.chapter[:2])}</td></tr>"
             for key, c, v in self._rows()
         )
         waiting = "; ".join(self._waiting())

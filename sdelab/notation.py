@@ -157,7 +157,8 @@ _ROOT = re.compile(r"sqrt\(((?:[^()]|\([^()]*\))*)\)")
 def pretty(formula: str) -> str:
     """A formula of the table as HTML: "s*sigma_book" becomes "s σ<sub>book</sub>", roots get their line."""
     signs = _SIGN.sub(lambda match: _SIGNS[match.group()], escape(formula))
-    return _ROOT.sub(r'√<span style="text-decoration: overline">\1</span>', signs)
+    line = "display: inline-block; border-top: 1px solid; line-height: 1.2; white-space: nowrap"
+    return _ROOT.sub(rf'√<span style="{line}">\1</span>', signs)
 
 
 class Table:
