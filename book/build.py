@@ -109,7 +109,7 @@ def build_edition(root: Path, language: str, library: str, strict: bool) -> Path
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(root), "-q"]
     paths = ["--path-output", str(work), "--config", str(work / "_config.yml"), "--toc", str(work / "_toc.yml")]
     flags = ["--all", "-W", "-n", "--keep-going"] if strict else []
-    environment = {**os.environ, **KERNEL_ENVIRONMENT, "PYTHONUTF8": "1"}
+    environment = {**os.environ, **KERNEL_ENVIRONMENT, "PYTHONUTF8": "1", "NO_COLOR": "1"}
     done = subprocess.run([*jupyter_book, *paths, *flags], cwd=root, env=environment, capture_output=True, text=True)
     complaints = done.stderr.strip()
     if done.returncode:

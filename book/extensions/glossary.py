@@ -14,18 +14,14 @@ class Glossary(SphinxDirective):
         """Build the table, one row a term."""
         path = Path(self.env.srcdir) / "book" / "glossary.yml"
         self.env.note_dependency(str(path))
-        entries = yaml.safe_load(path.read_text(encoding="utf8")) or []
-        ja = self.config.language == "ja"
-        head = ["日本語", "English", "意味" if ja else "Meaning"]
-        return [table([head, *([e["ja"], e["en"], meaning(e, self.config.language)] for e in entries)])]
-
-
-def meaning(entry, language):
-    """The entry's explanation in this language, if it has one."""
-    for key in (f"note_{language}", f"meaning_{language}", "note"):
-        if entry.get(key):
-            return entry[key]
-    return ""
+        entries = yaml.safe_load(path.read_text(encoding="utf8"))
+        if self.config.language == "ja":
+            entries.sort(key=lambda entry: entry["reading"])
+            rows = [["日本語", "English", "意味"], *([e["ja"], e["en"], e["meaning_ja"]] for e in entries)]
+        else:
+            entries.sort(key=lambda entry: entry["en"].lower())
+            rows = [["English", "日本語", "Meaning"], *([e["en"], e["ja"], e["meaning_en"]] for e in entries)]
+        return [table(rows)]
 
 
 def table(rows):
