@@ -481,12 +481,12 @@ def test_explicit_limit_is_enforced(monkeypatch):
         fp.forward(OU, P0, GRID, [0, 10], "explicit")
 
 
-def test_two_dimensional_film_for_a_widget_takes_under_a_second():
+def test_two_dimensional_film_for_a_widget_takes_under_a_second_of_one_core():
     grid = Grid((-4, -4), (4, 4), 64)
     p0 = grid.density(lambda x: torch.exp(-4 * ((x - 1) ** 2).sum(-1)))
     spent = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         fp.forward(SPIN, p0, grid, np.linspace(0, 1, 31), substeps=2)
-        spent.append(time.perf_counter() - start)
+        spent.append(time.process_time() - start)
     assert min(spent) < 1.0
