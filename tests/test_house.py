@@ -132,3 +132,30 @@ def test_pins_ranges_and_lock_agree():
         requirement = Requirement(text)
         pinned = direct.get(canonicalize_name(requirement.name))
         assert pinned and requirement.specifier.contains(pinned), f"{text}: requirements.txt has {pinned}"
+
+
+DOCUMENTS = [
+    "README.md",
+    "README.ja.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "ERRATA.md",
+    "docs/decisions.md",
+    "data/README.md",
+]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_between_documents_lead_somewhere(name):
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / name).read_text("utf8"))
+    broken = [link for link in links if "://" not in link and not ((ROOT / name).parent / link).exists()]
+    assert not broken
+
+
+def test_the_readmes_first_lines_of_code_run_and_are_the_same_in_both():
+    blocks = [re.search(r"```python\n(.*?)```", (ROOT / f"README{x}.md").read_text("utf8"), re.S) for x in ("", ".ja")]
+    code = [re.sub(r" *#.*", "", block[1]) for block in blocks if block]
+    assert len(code) == 2 and code[0] == code[1]
+    names: dict = {}
+    exec(code[0], names)
+    assert names["ddim"].shape == names["ddpm"].shape == (4096, 2)
