@@ -147,7 +147,7 @@ def fault(answer):
     i, z = torch.cat(indices), torch.cat(noises)
     if i.max() < batch:
         return told(
-            f"in {len(i)} draws no index reached the batch size, {batch}: draw below the number of levels, len(sigmas).",
+            f"{len(i)} draws never reached the batch size, {batch}: draw below len(sigmas), the number of levels.",
             f"{len(i)} 回引いても添字がバッチサイズ {batch} に届かない。雑音の段数 len(sigmas) 未満から引くこと。",
         )
     if all(len(one.unique()) == 1 for one in indices):
