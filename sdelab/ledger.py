@@ -141,7 +141,7 @@ class Ledger:
             for key, c, v in self._rows()
         )
         waiting = "; ".join(self._waiting())
-        table = f'<table class="table"><tr>{head}</tr>{rows}</table>' if rows else ""
+        table = f'<table class="table dataframe"><tr>{head}</tr>{rows}</table>' if rows else ""
         return f"{table}<p>未判定 / open — 章 / chapter {waiting}</p>"
 
 

@@ -157,8 +157,8 @@ _ROOT = re.compile(r"sqrt\(((?:[^()]|\([^()]*\))*)\)")
 def pretty(formula: str) -> str:
     """A formula of the table as HTML: "s*sigma_book" becomes "s σ<sub>book</sub>", roots get their line."""
     signs = _SIGN.sub(lambda match: _SIGNS[match.group()], escape(formula))
-    line = "display: inline-block; border-top: 1px solid; line-height: 1.2; white-space: nowrap"
-    return _ROOT.sub(rf'√<span style="{line}">\1</span>', signs)
+    line = '<span style="display: inline-block; border-top: 1px solid; line-height: 1.2">'
+    return _ROOT.sub(rf'<span style="white-space: nowrap">√{line}\1</span></span>', signs)
 
 
 class Table:
@@ -170,7 +170,10 @@ class Table:
     def _repr_html_(self) -> str:
         heads = ("文献 / source", "本書から / from ours", "本書へ / to ours", "意味 / meaning")
         head = "".join(f'<th scope="col">{h}</th>' for h in heads)
-        return f'<table class="table"><tr>{head}</tr>{"".join(map(_html, self.rows))}</table>'
+        rows = "".join(map(_html, self.rows))
+        scroll = 'style="overflow-x: auto" role="region" aria-label="notation" tabindex="0"'  # on narrow screens
+        look = 'class="table dataframe" style="min-width: 40rem"'
+        return f"<div {scroll}><table {look}><tr>{head}</tr>{rows}</table></div>"
 
     def __repr__(self) -> str:
         return "\n".join(f"{r.system}: {', '.join(_new(r.theirs, r.forward))}" for r in self.rows)
