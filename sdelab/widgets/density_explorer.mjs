@@ -1,5 +1,6 @@
 import { chart, dot, figure, heatmap, stroke, ticks } from "./draw.mjs";
-import { play, row } from "./player.mjs";
+import { row } from "./frames.mjs";
+import { play } from "./player.mjs";
 
 const MARKED = 8; // particles whose paths are drawn
 const ORANGE = "#ffb25e"; // a marked particle on the heat map

@@ -6,52 +6,11 @@
 //                          x axis is time (then a pointer moves the slider), label(data, k, ui) -> text for screen readers}}
 //   view.readout           (data, k, ui) -> [[label, text], ...]
 // data holds the arrays of Python's frames(choice), each {data, shape}, and k is the frame.
+import { build, controls } from "./controls.mjs";
 import { figure } from "./draw.mjs";
+import { asBytes, same, unpack } from "./frames.mjs";
 
 const SECONDS = 6; // one run from the first frame to the last
-
-/** Bytes of packing.py -> {header, arrays: {name: {data, shape}}}; quantised numbers come back as values. */
-export async function unpack(bytes) {
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const raw = await new Response(stream).arrayBuffer();
-  let at = 4 + new DataView(raw).getUint32(0, true);
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(raw, 4, at - 4)));
-  const arrays = {};
-  for (const { name, dtype, shape, lo, hi, top, delta = [] } of header.arrays) {
-    const count = shape.reduce((a, b) => a * b, 1);
-    const size = { uint8: 1, uint16: 2, float32: 4 }[dtype];
-    const piece = new Uint8Array(raw.slice(at, at + size * count));
-    at += size * count;
-    let data = piece;
-    if (dtype === "float32") data = new Float32Array(piece.buffer);
-    if (dtype === "uint16") data = Uint16Array.from({ length: count }, (_, i) => piece[i] | (piece[count + i] << 8));
-    for (const axis of delta) {
-      const stride = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
-      for (let i = stride; i < count; i++) {
-        if (Math.floor(i / stride) % shape[axis] !== 0) data[i] += data[i - stride]; // modulo its range, as stored
-      }
-    }
-    if (top !== undefined) data = Float32Array.from(data, (q) => lo + ((hi - lo) * q) / top);
-    arrays[name] = { data, shape };
-  }
-  return { header, arrays };
-}
-
-/** Frame k of an array whose first axis is time. */
-export function row({ data, shape }, k) {
-  const stride = data.length / shape[0];
-  return data.subarray(k * stride, (k + 1) * stride);
-}
-
-function build(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name in node && typeof value !== "string") node[name] = value;
-    else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
 
 function languageOf(model) {
   const asked = model.get("lang");
@@ -61,20 +20,14 @@ function languageOf(model) {
   return page.startsWith("ja") || (!model.get("_static") && navigator.language.startsWith("ja")) ? "ja" : "en";
 }
 
-const same = (a, b) => Object.keys(b).every((name) => a[name] === b[name]);
-
-const asBytes = (value) => {
-  if (!value) return new Uint8Array(0);
-  return value.buffer ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength) : new Uint8Array(value);
-};
-
 export function play({ model, el }, view) {
   const spec = model.get("spec");
   const live = !model.get("_static");
   const language = languageOf(model);
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const word = (name) => spec.words[name][language];
-  const local = {};
+  const local = {}; // values of the menus that change the view only
+  for (const { name, options } of spec.controls.filter((control) => control.local)) local[name] = options[0].value;
   const canvases = {};
   const kept = new Map(); // decoded frames of the shelf, a few
   const ends = []; // what to undo when the view goes
@@ -84,18 +37,18 @@ export function play({ model, el }, view) {
   let playing = false;
 
   // ---- the page's nodes
-  const controls = build("div", { class: "sde-controls" });
+  const choices = controls(spec.controls, model.get("shelf"), live, language, change);
   const stage = build("div", { class: `sde-stage sde-${view.layout}` });
   const button = build("button", { class: "sde-play", type: "button" });
   const slider = build("input", { class: "sde-time", type: "range", min: "0", max: "0", step: "1", "aria-label": word("time") });
   const now = build("output", { class: "sde-now" });
-  const readout = build("dl", { class: "sde-readout" });
+  const readout = build("div", { class: "sde-readout" });
   const said = build("div", { class: "sde-said", role: "status", "aria-live": "polite" });
   const root = build(
     "section",
     { class: "sde-player", tabindex: "0", role: "group", "aria-label": spec.title[language], lang: language,
       "data-widget": spec.name, "data-language": language, "data-state": "loading", "data-lm-suppress-shortcuts": "true" },
-    build("div", { class: "sde-head" }, build("div", { class: "sde-title" }, spec.title[language]), controls),
+    build("div", { class: "sde-head" }, build("div", { class: "sde-title" }, spec.title[language]), choices.node),
     build("div", { class: "sde-body" }, stage, build("div", { class: "sde-transport" }, button, slider, now)),
     readout,
     build("div", { class: "sde-hint" }, word("hint")),
@@ -114,51 +67,6 @@ export function play({ model, el }, view) {
     ends.push(() => target.removeEventListener(event, handler, options));
   }
 
-  // ---- menus and dials: only what can be had is offered
-  function offered(control) {
-    if (live || control.local) return control.options ?? null;
-    const values = new Set(model.get("shelf").map((entry) => entry.choice[control.name]));
-    return control.options?.filter(({ value }) => values.has(value))
-      ?? [...values].map((value) => ({ value, label: { ja: figure(value), en: figure(value) } }));
-  }
-
-  function layControls() {
-    controls.replaceChildren();
-    for (const control of spec.controls) {
-      const options = offered(control);
-      if (options && options.length < 2) continue;
-      if (Object.entries(control.when).some(([name, values]) => !values.includes(choice[name]))) continue;
-      if (control.local) local[control.name] ??= options[0].value;
-      const value = control.local ? local[control.name] : choice[control.name];
-      controls.append(options ? menu(control, options, value) : dial(control, value));
-    }
-  }
-
-  function menu(control, options, value) {
-    const node = build("select", { "data-control": control.name });
-    for (const option of options) {
-      node.append(build("option", { value: String(option.value), selected: option.value === value }, option.label[language]));
-    }
-    node.addEventListener("change", () => change(control, options[node.selectedIndex].value));
-    return build("label", { class: "sde-control" }, build("span", {}, control.label[language]), node);
-  }
-
-  function dial(control, value) {
-    const shown = build("output", {}, figure(value));
-    const node = build("input", {
-      type: "range", "data-control": control.name, min: String(control.lo), max: String(control.hi), step: String(control.step),
-      "aria-label": control.label[language],
-    });
-    node.value = value;
-    let timer = 0;
-    node.addEventListener("input", () => {
-      shown.value = figure(Number(node.value));
-      clearTimeout(timer);
-      timer = setTimeout(() => change(control, Number(node.value)), 150);
-    });
-    return build("label", { class: "sde-control" }, build("span", {}, control.label[language]), node, shown);
-  }
-
   function change(control, value) {
     if (control.local) {
       local[control.name] = value;
@@ -166,7 +74,7 @@ export function play({ model, el }, view) {
     }
     const wanted = { ...choice, [control.name]: value };
     choice = live ? wanted : nearest(wanted, control.name);
-    relay(control.name);
+    choices.refresh({ ...choice, ...local });
     model.set("choice", choice);
     if (live) model.save_changes();
     return fetchFrames();
@@ -177,13 +85,6 @@ export function play({ model, el }, view) {
     const agreeing = (entry) => Object.keys(wanted).filter((key) => entry.choice[key] === wanted[key]).length;
     const entries = model.get("shelf").filter((entry) => entry.choice[name] === wanted[name]);
     return { ...entries.reduce((best, entry) => (agreeing(entry) > agreeing(best) ? entry : best)).choice };
-  }
-
-  /** Lay the controls anew and give the focus back to the one in use. */
-  function relay(name) {
-    const focused = controls.contains(document.activeElement);
-    layControls();
-    if (focused) controls.querySelector(`[data-control="${name}"]`)?.focus();
   }
 
   // ---- frames: from the shelf, else from the kernel
@@ -217,7 +118,7 @@ export function play({ model, el }, view) {
       say();
     } catch (error) {
       root.dataset.state = "error";
-      readout.replaceChildren(build("dt", {}, word("failed")), build("dd", {}, error.message));
+      readout.replaceChildren(word("failed") + error.message);
       said.textContent = word("failed") + error.message;
     }
   }
@@ -252,17 +153,17 @@ export function play({ model, el }, view) {
   function say() {
     clearTimeout(sayTimer);
     sayTimer = setTimeout(() => {
-      if (!playing && data) said.textContent = [now.value, ...rows().map(([name, text]) => `${name} ${text}`)].join(", ");
+      if (!playing && data) said.textContent = [now.value, ...figures().map(([name, text]) => `${name} ${text}`)].join(", ");
     }, 400);
   }
 
-  const rows = () => view.readout(data, frame, ui());
+  const figures = () => view.readout(data, frame, ui());
 
   function ui() {
     const style = getComputedStyle(root);
     const colour = (name) => style.getPropertyValue(`--sde-${name}`).trim();
     const ink = { font: style.fontFamily, small: 11, text: colour("text"), soft: colour("soft"), rule: colour("rule"), card: colour("card") };
-    return { language, word, local, choice, ink, colour, frames: root };
+    return { language, word, local, choice, ink, colour };
   }
 
   let asked = 0;
@@ -287,10 +188,11 @@ export function play({ model, el }, view) {
         canvas.setAttribute("aria-label", panel.label(data, frame, tools));
       }
       readout.replaceChildren(
-        ...rows().map(([name, text, colour]) => {
+        ...figures().map(([name, text, colour]) => {
           const key = build("span", { class: "sde-key" });
           if (colour) key.style.background = colour;
-          return build("div", {}, build("dt", {}, ...(colour ? [key] : []), name), build("dd", {}, text));
+          const label = build("span", { class: "sde-name" }, ...(colour ? [key] : []), name);
+          return build("span", { class: "sde-figure" }, label, build("span", { class: "sde-value" }, text));
         }),
       );
     });
@@ -305,7 +207,7 @@ export function play({ model, el }, view) {
     button.title = name;
   }
 
-  let start = null;
+  let run = 0; // the number of the run now playing
   function toggle() {
     if (!data) return;
     const last = data.t.shape[0] - 1;
@@ -321,11 +223,13 @@ export function play({ model, el }, view) {
       return;
     }
     const from = frame >= last ? 0 : frame;
-    start = null;
+    const mine = ++run;
+    let start = null;
     requestAnimationFrame(function tick(time) {
-      if (!playing) return;
+      if (!playing || mine !== run) return;
       start ??= time;
-      show(Math.floor(from + ((time - start) / 1000) * (last / SECONDS)));
+      const k = Math.floor(from + ((time - start) / 1000) * (last / SECONDS));
+      if (k !== frame) show(k);
       if (frame >= last) toggle();
       else requestAnimationFrame(tick);
     });
@@ -348,15 +252,25 @@ export function play({ model, el }, view) {
     listen(canvas, "pointermove", move);
   }
 
+  // All keys are handled here, those of sliders and menus too: JupyterLab keeps them from working by themselves.
   function press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const inside = event.target;
-    if (inside.matches("select") || (inside.matches("input") && inside !== slider)) return;
-    const moves = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5 };
-    if (event.key === " " && inside !== button) toggle();
-    else if (event.key in moves) step(frame + moves[event.key]);
-    else if (event.key === "Home") step(0);
-    else if (event.key === "End") step(Infinity);
+    const on = event.target;
+    const moves = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5, Home: -1e9, End: 1e9 };
+    const by = moves[event.key];
+    if (on.matches("select")) {
+      const to = on.selectedIndex - by; // down is the next one
+      if (!["ArrowUp", "ArrowDown"].includes(event.key)) return;
+      if (to >= 0 && to < on.options.length) {
+        on.selectedIndex = to;
+        on.dispatchEvent(new Event("change"));
+      }
+    } else if (on.matches("input") && on !== slider) {
+      if (!by) return;
+      on.value = Number(on.value) + by * Number(on.step); // kept between its ends by the page
+      on.dispatchEvent(new Event("input"));
+    } else if (by) step(frame + by);
+    else if (event.key === " " && on !== button) toggle();
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -370,7 +284,10 @@ export function play({ model, el }, view) {
   // ---- redraw when the width or the theme changes
   const sizes = new ResizeObserver(draw);
   sizes.observe(stage);
-  const themes = new MutationObserver(draw);
+  const themes = new MutationObserver(() => {
+    draw();
+    setTimeout(draw, 400); // JupyterLab hides its page for a moment while it changes the theme
+  });
   themes.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "class"] });
   themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
   listen(matchMedia("(prefers-color-scheme: dark)"), "change", draw);
@@ -383,7 +300,7 @@ export function play({ model, el }, view) {
   hear("choice", () => {
     if (same(choice, model.get("choice"))) return;
     choice = { ...model.get("choice") };
-    layControls();
+    choices.refresh({ ...choice, ...local });
     fetchFrames();
   });
   hear("picture", fetchFrames);
@@ -395,7 +312,7 @@ export function play({ model, el }, view) {
   if (!live && !model.get("shelf").some((entry) => same(entry.choice, choice)) && model.get("shelf").length) {
     choice = nearest({ ...choice, ...model.get("shelf")[0].choice }, Object.keys(choice)[0]);
   }
-  layControls();
+  choices.refresh({ ...choice, ...local });
   face();
   fetchFrames();
 

@@ -20,6 +20,7 @@ from .._checks import named
 from .packing import Quantised, pack
 
 HERE = Path(__file__).parent
+SHARED = ("draw.mjs", "frames.mjs", "controls.mjs", "player.mjs")
 LANGUAGES = ("ja", "en")
 WORDS = {  # what every player says
     "play": {"ja": "再生", "en": "Play"},
@@ -48,8 +49,8 @@ def dial(name: str, label: dict, lo: float, hi: float, step: float, when: dict |
 
 
 def bundle(name: str) -> str:
-    """The front end as one module: ``draw.mjs``, ``player.mjs`` and the widget's own, their mutual imports left out."""
-    text = "\n".join((HERE / part).read_text(encoding="utf-8") for part in ("draw.mjs", "player.mjs", name))
+    """The front end as one module: the player's files and the widget's own, their mutual imports left out."""
+    text = "\n".join((HERE / part).read_text(encoding="utf-8") for part in (*SHARED, name))
     return re.sub(r'^import .* from "\./\w+\.mjs";\n', "", text, flags=re.MULTILINE)
 
 

@@ -1,5 +1,6 @@
 import { chart, dot, figure } from "./draw.mjs";
-import { play, row } from "./player.mjs";
+import { row } from "./frames.mjs";
+import { play } from "./player.mjs";
 
 const BOX = [-6, 6];
 const SEEN = [-4.2, 4.2]; // nearly all of the mass at every time
