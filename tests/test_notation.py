@@ -12,9 +12,7 @@ from scipy.integrate import quad
 import sdelab as sd
 from sdelab import letters, notation
 
-PROCESSES = {
-    name: (cls(sd.process.ddpm_betas()) if name == "ddpm" else cls()) for name, cls in sd.process.table.items()
-}
+PROCESSES = {name: cls() for name, cls in sd.process.table.items()}
 KEYS = [row.key for row in notation.TABLE]
 
 
