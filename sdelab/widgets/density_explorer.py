@@ -36,7 +36,7 @@ PROCESSES = {
 WORDS = {
     "density": {"ja": "密度 pₜ(x)", "en": "density pₜ(x)"},
     "signal": {"ja": "信号", "en": "signal"},
-    "noise": {"ja": "雑音", "en": "noise"},
+    "noise": {"ja": "ノイズ", "en": "noise"},
     "share": {"ja": "信号の割合 α²/(α²+σ²)", "en": "share of the signal, α²/(α²+σ²)"},
     "paths": {"ja": "印を付けた粒子の x₁", "en": "x₁ of the marked particles"},
     "window": {"ja": "t = 0 の窓", "en": "window of t = 0"},
@@ -134,7 +134,7 @@ class DensityExplorer(Player):
             heat.append((density / peak[-1]).reshape(cells, cells))
             if k:
                 a, std = process.transition(times[k - 1], t)
-                x = a * x + std * noise.normal(x.shape, seed, key=(3, k), dtype=torch.float64)
+                x = a * x + std * noise.normal(x.shape, seed, key=(noise.STEP, k), dtype=torch.float64)
             paths.append(x / half[k])
         return {
             "t": times, "alpha": alpha, "sigma": sigma, "half": half, "peak": torch.stack(peak),
@@ -145,7 +145,7 @@ class DensityExplorer(Player):
     def draw_poster(self, figure: Figure, frames: dict[str, Any]) -> None:
         """Four frames in a row."""
         last = len(frames["t"]) - 1
-        for axes, k in zip(figure.subplots(1, 4), (0, last // 4, last // 2, last), strict=True):
+        for axes, k in zip(figure.subplots(1, 4), (0, last // 8, last // 4, last), strict=True):
             half = float(frames["half"][k])
             axes.imshow(
                 frames["heat"][k], origin="lower", extent=(-half, half) * 2, cmap="viridis", interpolation="bilinear"

@@ -169,7 +169,7 @@ class ThreeViews(Player):
         """Paths of n particles at the frames' times, (F, n)."""
         fine = torch.linspace(0, 1, self._steps * self._substeps + 1, dtype=torch.float64)
         x = LAWS[law].sample(n, seed=self._seed, dtype=torch.float64)
-        path = trajectory(PROCESSES[process].sde(), EulerMaruyama(), x, fine, self._seed + 1)  # not the start's draws
+        path = trajectory(PROCESSES[process].sde(), EulerMaruyama(), x, fine, self._seed)
         return torch.stack([x[:, 0] for _, x in itertools.islice(path, 0, None, self._substeps)])
 
     def _solve(self, law: str, process: str, cells: int) -> Tensor:
@@ -198,6 +198,7 @@ class ThreeViews(Player):
         axes[3].legend(fontsize=7)
         for ax in axes:
             ax.tick_params(labelsize=8)
+            ax.locator_params(axis="x", nbins=4)
             ax.title.set_fontsize(10)
 
 
