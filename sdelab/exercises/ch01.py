@@ -153,7 +153,7 @@ def fg(answer):
             (
                 (2 * sigma * dsigma).sqrt(),
                 "the factor s is missing: in sigma^2 = int g^2/s^2 the noise of time t is divided by s(t).",
-                "因子 s が抜けている。σ² = ∫g²/s² では、時刻 t に加わる雑音を s(t) で割っている。",
+                "因子 s が抜けている。σ² = ∫g²/s² では、時刻 t に加わるノイズを s(t) で割っている。",
             ),
             (
                 (2 * sigma * dsigma).sqrt() / s,

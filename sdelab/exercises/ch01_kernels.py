@@ -32,7 +32,7 @@ def same_noise(answer):
         if abs(when - t) < 1e-9:
             return told(
                 "the time was kept: at equal t the two processes carry different amounts of noise.",
-                "時刻が元のままである。同じ t では、二つの過程の雑音の割合が違う。",
+                "時刻が元のままである。同じ t では、二つの過程のノイズの割合が違う。",
             )
         if abs(when - u) > 1e-5:
             return told(
@@ -108,9 +108,9 @@ def ddpm_kernel(answer):
             (
                 betas.cumsum(0).sqrt(),
                 "the variances were only added up; every later step also shrinks the noise already there.",
-                "分散をただ足している。後の各ステップは、すでにある雑音も縮める。",
+                "分散をただ足している。後の各ステップは、すでにあるノイズも縮める。",
             ),
-            (betas.sqrt(), "std is the noise of the last step only.", "std が最後の1歩の雑音だけになっている。"),
+            (betas.sqrt(), "std is the noise of the last step only.", "std が最後の1歩のノイズだけになっている。"),
         ],
     ) or told(
         "a is right, std is not: a^2 + std^2 = 1 must hold.", "a は正しいが std が違う。a² + std² = 1 のはずである。"
@@ -148,7 +148,7 @@ def fault(answer):
     if i.max() < batch:
         return told(
             f"{len(i)} draws never reached the batch size, {batch}: draw below len(sigmas), the number of levels.",
-            f"{len(i)} 回引いても添字がバッチサイズ {batch} に届かない。雑音の段数 len(sigmas) 未満から引くこと。",
+            f"{len(i)} 回引いても添字がバッチサイズ {batch} に届かない。ノイズの段数 len(sigmas) 未満から引くこと。",
         )
     if all(len(one.unique()) == 1 for one in indices):
         return told(
@@ -156,7 +156,7 @@ def fault(answer):
             "バッチ全体で添字が一つしかない。標本ごとに引くこと。",
         )
     if len(i.unique()) < 0.9 * levels:
-        return told("some noise levels are never drawn.", "一度も引かれない雑音の段がある。")
+        return told("some noise levels are never drawn.", "一度も引かれないノイズの段がある。")
     if abs(float(z.mean())) > 0.02:
         return told("x - x0 has a mean: VE keeps x0 as it is.", "x - x0 の平均が 0 でない。VE は x0 をそのまま残す。")
     std, level = z.std(dim=1), sigmas[i]
@@ -164,11 +164,11 @@ def fault(answer):
         return None
     if torch.allclose(std, level, rtol=0.3):
         return told(
-            "the noise is multiplied by sigma^2; it is sigma * z.", "雑音に σ² を掛けている。正しくは σ·z である。"
+            "the noise is multiplied by sigma^2; it is sigma * z.", "ノイズに σ² を掛けている。正しくは σ·z である。"
         )
     if torch.allclose(std, level.rsqrt(), rtol=0.3):
         return told(
-            "the noise is multiplied by sqrt(sigma); it is sigma * z.", "雑音に √σ を掛けている。正しくは σ·z である。"
+            "the noise is multiplied by sqrt(sigma); it is sigma * z.", "ノイズに √σ を掛けている。正しくは σ·z である。"
         )
     ratio = float(std.mean())
     return told(

@@ -217,7 +217,7 @@ def stationary(answer: Callable) -> Diagnosis | None:
         (density(-1 / g**2), "the exponent is half the right one: it is -2V/g^2.", "指数が半分。正しくは -2V/g^2。"),
         (density(-4 / g**2), "the exponent is twice the right one: it is -2V/g^2.", "指数が2倍。正しくは -2V/g^2。"),
         (density(-2 / g), "g is not squared.", "g が2乗されていない。"),
-        (density(-1), "the noise does not enter: this is exp(-V).", "雑音 g が入っていない。これは exp(-V) である。"),
+        (density(-1), "the noise does not enter: this is exp(-V).", "ノイズ g が入っていない。これは exp(-V) である。"),
         (density(2 / g**2), "the sign of V is wrong: particles gather in valleys.", "V の符号が逆。粒子は谷に集まる。"),
         (want * dx, "the values sum to 1; a density also needs dx: sum(p) dx = 1.",
          "値の和が1になっている。密度なので dx を掛けて、和×dx = 1 とすること。"),
