@@ -21,7 +21,9 @@ def test_long_docstrings_go_and_comments_stay(capsys):
     assert without_long_docstrings(source) == "def f():\n    # why\n    return 1"
 
 
-@pytest.mark.parametrize("obj", [sd.OU, sd.OU(), sd.fokker_planck, sd.OU().mean, sd.solve], ids=str)
+@pytest.mark.parametrize(
+    "obj", [sd.OU, sd.OU(), sd.fokker_planck, sd.OU().mean, sd.solve], ids=lambda obj: type(obj).__name__
+)
 def test_classes_modules_methods_and_objects_are_shown_as_valid_python(obj, capsys):
     show(obj)
     first = capsys.readouterr().out

@@ -9,7 +9,7 @@ import yaml
 
 from book import build as builder
 from book.build import ROOT, BuildError, build
-from book.execute import executed
+from book.execute import cache_file, executed
 from book.extensions.editions import twin_of
 from book.extensions.search_ja import JapanesePairs
 
@@ -179,6 +179,17 @@ def test_executions_are_kept_whole(tmp_path):
     first = executed(path, tmp_path / "cache", library="a")
     assert first == executed(path, tmp_path / "cache", library="a")
     assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".ipynb"]
+
+
+def test_a_page_with_the_ledger_follows_the_other_chapters_verdicts(tmp_path):
+    for code, follows in (("1 + 1", False), ("sd.ledger.table()", True)):
+        minibook.write(tmp_path, code=code)
+        path = tmp_path / "chapters" / "ja" / "01_small.ipynb"
+        other = path.with_name("02_other.ipynb")
+        other.unlink(missing_ok=True)
+        before = cache_file(path, tmp_path, library="a")
+        other.write_text('{"text": ["VERDICT U1: holds\\n"]}', encoding="utf8")
+        assert (cache_file(path, tmp_path, library="a") != before) == follows
 
 
 TERMS = ["方程式", "拡散モデル", "確率微分方程式", "フォッカー・プランク方程式", "SDEの解", "Itôの公式"]

@@ -168,7 +168,8 @@ def fault(answer):
         )
     if torch.allclose(std, level.rsqrt(), rtol=0.3):
         return told(
-            "the noise is multiplied by sqrt(sigma); it is sigma * z.", "ノイズに √σ を掛けている。正しくは σ·z である。"
+            "the noise is multiplied by sqrt(sigma); it is sigma * z.",
+            "ノイズに √σ を掛けている。正しくは σ·z である。",
         )
     ratio = float(std.mean())
     return told(
