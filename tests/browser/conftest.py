@@ -118,13 +118,15 @@ class Visit:
 
 @pytest.fixture
 def visit(chromium, request):
-    """visit("ja/search.html", disk=False, ...) -> a Visit; further options go to the browser's context."""
+    """visit("ja/search.html", disk=False, ...) -> a Visit, the last one closed; further options go to the context."""
     contexts = []
 
     def go(path, disk=False, home=None, wait="load", **options):
         home = home or (request.getfixturevalue("site").as_uri() if disk else request.getfixturevalue("http"))
+        while contexts:
+            contexts.pop().close()
         context = chromium.new_context(**{"locale": "ja-JP", **options})
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         seen = Visit(context, home)
         seen.page.goto(f"{home}/{path}", wait_until=wait)
