@@ -65,8 +65,9 @@ def of_pair(name: str, chapters: Path, house: House) -> list[str]:
 
 def _of_file(nb: Any, edition: str, house: House) -> Iterator[str]:
     code = cells(nb, "code")
-    if len(code) > MAX_CODE_CELLS:
-        yield f": {len(code)} code cells, more than {MAX_CODE_CELLS}"
+    shown = [cell for cell in code if "remove-cell" not in cell.metadata.get("tags", [])]
+    if len(shown) > MAX_CODE_CELLS:
+        yield f": {len(shown)} code cells, more than {MAX_CODE_CELLS}"
     if any("widgets" in key for key in nb.metadata):
         yield ": stores widget state (run: make notebooks)"
     counts = [cell.execution_count for cell in code]
