@@ -40,6 +40,13 @@ MUTANTS = [
         ),
         "integrate it",
     ),
+    (
+        "ch00-perturb",
+        lambda x0, t, eps: (lambda b: torch.exp(-b / 2) * x0 + torch.sqrt(1 - torch.exp(-b)) * eps)(
+            torch.tensor(0.1 + 19.9 * t)
+        ),
+        "beta(t) itself",
+    ),
     ("ch00-perturb", lambda x0, t, eps: x0 + S(t) * eps, "does not come out"),
     ("ch00-perturb", lambda x0, t, eps: (A(t) * x0 + S(t) * eps)[0], "does not come out"),
     ("ch00-book-sigma", lambda s, b: (s, b), "takes the textbook's sigma for ours"),
@@ -58,6 +65,11 @@ MUTANTS = [
     ("ch00-four-sigmas", lambda p, s, t: p.sigma(t), "a dict"),
     ("ch00-four-sigmas", but(ours=lambda p, s, t: p.sigma(t) ** 2), "'ours': that is the variance"),
     ("ch00-four-sigmas", but(book=lambda p, s, t: p.sigma(t)), "'book': that is ours"),
+    (
+        "ch00-four-sigmas",
+        but(step=lambda p, s, t: p.sigma(t) * (1 - torch.exp(p.lam(s) - p.lam(t))) ** 0.5),
+        "'step': exp(-h) should be exp(-2h)",
+    ),
     ("ch00-four-sigmas", but(book=lambda p, s, t: p.sigma(t) * p.alpha(t)), "'book': divide"),
     ("ch00-four-sigmas", but(dw=lambda p, s, t: p.g2(t)), "'dw': that is g^2"),
     ("ch00-four-sigmas", but(step=lambda p, s, t: right_sigmas(p, s, t)["step"] ** 2), "'step': that is the variance"),

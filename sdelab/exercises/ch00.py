@@ -42,6 +42,7 @@ def perturb(answer) -> Diagnosis | None:
             continue
         at_t = torch.tensor((0.1 + 19.9 * t) * t, dtype=torch.float64)
         a2, s2 = letters.from_vp_integral(at_t)
+        a3, s3 = letters.from_vp_integral(at_t / t)
         return _first(
             got,
             [
@@ -61,6 +62,9 @@ def perturb(answer) -> Diagnosis | None:
                 (a2 * x0 + s2 * eps,
                  "B is beta(t) t; beta varies, so integrate it: the t^2 term takes a 1/2.",
                  "B が β(t)·t になっている。β は変化するので積分が要る(t² の項に 1/2 が付く)。"),
+                (a3 * x0 + s3 * eps,
+                 "that is beta(t) itself in the exponent; it takes the integral of beta from 0 to t.",
+                 "指数に β(t) そのものが入っている。入れるのは、β を 0 から t まで積分した値である。"),
             ],
             "x_t = alpha x0 + sigma eps does not come out; try sd.exercises.hint('ch00-perturb').",
             "x_t = αx₀ + σε になっていない。sd.exercises.hint('ch00-perturb') も見てほしい。",
@@ -147,7 +151,7 @@ def time_direction(answer) -> Diagnosis | None:
         "en": "Ours: process.sigma(t). The book's: over alpha. The coefficient of dw: the root of g2. "
         "One DDPM step from s down to t draws noise of std sigma_t sqrt(1 - exp(-2h)), h = lam(t) - lam(s).",
         "ja": "本書: process.sigma(t)。教科書: それを α で割る。dw の係数: g2 の平方根。"
-        "DDPM の一段 s → t で引くノイズの標準偏差: σ_t √(1 − exp(−2h))、h = λ(t) − λ(s)。",
+        "DDPMの一歩 s → t で引くノイズの標準偏差: σ_t √(1 − exp(−2h))、h = λ(t) − λ(s)。",
     },
 )
 def four_sigmas(answer) -> Diagnosis | None:
@@ -186,9 +190,12 @@ def _sigmas(p: Process, s: float, t: float):
          [(gone, *variance[1:]),
           (torch.sqrt(1 - a**2),
            "that is the noise of the *forward* step from t to s; the reverse step knows x_s as well and needs less.",
-           "それは t から s への順方向の一段で加わる量である。逆向きの一段は x_s も知っているので、もっと小さい。"),
+           "それは t から s への順方向の一歩で加わる量である。逆向きの一歩は x_s も知っているので、もっと小さい。"),
+          (sigma * torch.sqrt(1 - torch.exp(p.lam(s) - p.lam(t))),
+           "exp(-h) should be exp(-2h): lam is half the log-SNR.",
+           "exp(−h) ではなく exp(−2h) である。λ は対数SNRの半分なので、2 が要る。"),
           (sigma, "that is all the noise at t; a step renews only a part of it.",
-           "それは時刻 t のノイズ全部である。一段で引き直すのはその一部でしかない。")],
+           "それは時刻 t のノイズ全部である。一歩で引き直すのはその一部でしかない。")],
          "sigma_t sqrt(1 - exp(-2h)) with h = lam(t) - lam(s) > 0.",
          "σ_t √(1 − exp(−2h))、h = λ(t) − λ(s) > 0 である。"),
     )  # fmt: skip
