@@ -47,6 +47,20 @@ def ring_wrong_face(p, f_faces, D, dx, dt):
     return p - dt / dx * (J.roll(-1) - J)
 
 
+def ring_flux(flux):
+    def step(p, f_faces, D, dx, dt):
+        J = flux(p, p.roll(-1), f_faces, D, dx)
+        return p - dt / dx * (J - J.roll(1))
+
+    return step
+
+
+def bernoulli(p, right, f, D, dx):
+    """The fitted flux in its other form, D/dx (B(-z) p - B(z) right), B(z) = z / (e^z - 1)."""
+    z = f * dx / D
+    return D / dx * (-z / torch.expm1(-z) * p - z / torch.expm1(z) * right)
+
+
 def flux_step(p, x, f, D, dt, sign=1.0):
     dx = x[1] - x[0]
     J = f((x[1:] + x[:-1]) / 2) * (p[1:] + p[:-1]) / 2 - D * p.diff() / dx
@@ -72,6 +86,17 @@ def expanded(p, x, f, D, dt, product_rule=True):
 def colleague(p, x, f, D, dt):
     p = expanded(p, x, f, D, dt, product_rule=False)
     return p / (p.sum() * (x[1] - x[0]))
+
+
+def colleague_old_mass(p, x, f, D, dt):
+    q = expanded(p, x, f, D, dt, product_rule=False)
+    return q * p.sum() / q.sum()
+
+
+def centred_open(p, x, f, D, dt):
+    dx = x[1] - x[0]
+    fp, q = pad(f(x) * p, (1, 1)), pad(p, (1, 1))
+    return p + dt * (-(fp[2:] - fp[:-2]) / (2 * dx) + D * (q[2:] - 2 * p + q[:-2]) / dx**2)
 
 
 def open_walls(p, x, f, D, dt):
@@ -112,7 +137,7 @@ RIGHT = {
     "ch02-fault": [flux_step, fitted_step],
     "ch02-stationary": [safe_gibbs],
     "ch02-velocity": [velocity(), lambda x, t, p, score: p.f(t) * x - p.g(t) ** 2 * score(x, t) / 2],
-    "ch02-backward": [value(E2, lambda s: 1 - E2(s))],
+    "ch02-backward": [value(E2, lambda s: 1 - E2(s)), lambda x, t: 1 + torch.exp(-2 * (1 - t)) * (x**2 - 1)],
 }
 
 MUTANTS = [
@@ -126,6 +151,8 @@ MUTANTS = [
     ("ch02-rhs", lambda p, f, g, x: -d(f(x) * p(x), x) + g(x) ** 2 * d(d(p(x), x), x) / 2, "outside the second"),
     ("ch02-rhs", lambda p, f, g, x: -f(x) * d(p(x), x) + d(d(g(x) ** 2 * p(x), x), x) / 2, "-f' p is missing"),
     ("ch02-rhs", lambda p, f, g, x: f(x) * d(p(x), x) + g(x) ** 2 * d(d(p(x), x), x) / 2, "generator"),
+    ("ch02-rhs", lambda p, f, g, x: -d(f(x) * p(x), x) + d(g(x) ** 2 * d(p(x), x), x) / 2, "between the derivatives"),
+    ("ch02-rhs", lambda p, f, g, x: -d(f(x) * p(x), x) + d(g(x) * d(g(x) * p(x), x), x) / 2, "Stratonovich"),
     ("ch02-ring", ring(turn=-1), "roll goes the wrong way"),
     ("ch02-ring", ring(sign=-1.0), "leaves the cell"),
     ("ch02-ring", ring(uphill=-1.0), "uphill"),
@@ -134,7 +161,13 @@ MUTANTS = [
     ("ch02-ring", ring_leaky, "mass is not kept"),
     ("ch02-ring", ring_wrong_face, "between cells i and i+1"),
     ("ch02-ring", lambda p, *a: ring()(p, *a) - p, "add it to p"),
+    ("ch02-ring", ring_flux(lambda p, r, f, D, dx: f * (p + r) - D * (r - p) / dx), "half their sum"),
+    ("ch02-ring", ring_flux(lambda p, r, f, D, dx: f * (p + r) / 2 - D * (r - p)), "divided by dx"),
+    ("ch02-ring", ring_flux(lambda p, r, f, D, dx: f * p - D * (r - p) / dx), "p_i alone"),
+    ("ch02-ring", ring_flux(bernoulli), "fitted flux"),
     ("ch02-fault", colleague, "still normalises"),
+    ("ch02-fault", colleague_old_mass, "still missing, and normalising"),
+    ("ch02-fault", centred_open, "outer walls"),
     ("ch02-fault", lambda *a: expanded(*a, product_rule=False), "-f' p is still missing"),
     ("ch02-fault", expanded, "mass changes at rate"),
     ("ch02-fault", open_walls, "outer walls"),
@@ -154,6 +187,10 @@ MUTANTS = [
     ("ch02-velocity", lambda x, t, p, score: p.f(t) - p.g2(t) * score(x, t) / 2, "multiply it by x"),
     ("ch02-velocity", lambda x, t, p, score: -p.g2(t) * score(x, t) / 2, "f x is missing"),
     ("ch02-velocity", lambda *a: -velocity()(*a), "time reversed"),
+    ("ch02-velocity", lambda x, t, p, score: -p.f(t) * x + p.g2(t) * score(x, t), "in reversed time"),
+    ("ch02-backward", lambda x, t: x * E2((1 - t) / 2), "the mean of X_T"),
+    ("ch02-backward", value(E2, lambda s: (1 - E2(s)) / 2), "half the exact one"),
+    ("ch02-backward", value(lambda s: E2(-s), lambda s: 1 - E2(-s)), "exponent's sign"),
     ("ch02-backward", lambda x, t: E2(t) * x**2 + 1 - E2(t), "time to go"),
     ("ch02-backward", value(E2, lambda s: 0.0), "variance is missing"),
     ("ch02-backward", value(E2, lambda s: 2 * (1 - E2(s))), "twice the exact one"),
