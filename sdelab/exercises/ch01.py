@@ -58,6 +58,11 @@ def brownian(answer):
                     "each value has variance t, but they are independent: W(t) must go on from the one before.",
                     "各時刻の分散 t は合っているが、値どうしが独立である。W(t) は一つ前の値の続きでなければならない。",
                 ),
+                (
+                    torch.nn.functional.pad((dt.sqrt() * z).cumsum(0), (1, 0)),
+                    "the running sum goes over the paths (dimension 0); it must go along time (dimension 1).",
+                    "経路の方向 (次元 0) に足している。時刻の方向 (次元 1) に足すこと。",
+                ),
                 (path(dt.mean().sqrt() * z), one_size, each_own),
                 (path(dt[0].sqrt() * z), one_size, each_own),
             ],
@@ -88,7 +93,7 @@ def ito_integral(answer):
         return None
     gap = float(got.double().mean() - left.mean())
     return (
-        wrong_shape("the integral", got, left)
+        wrong_shape("∫ w dw", got, left)
         or mistake(
             got,
             [
@@ -101,6 +106,11 @@ def ito_integral(answer):
                     (left + right) / 2,
                     "this is the mid-point (Stratonovich) sum w(T)^2/2; Ito's is smaller by T/2.",
                     "これは中点 (ストラトノビッチ) 型の和 w(T)²/2 である。伊藤型は T/2 だけ小さい。",
+                ),
+                (
+                    w[:, -1] ** 2 / 2 - 0.5,
+                    "this is the limit, w(T)^2/2 - T/2; the sum itself has sum dw^2 in the place of T.",
+                    "これは極限の値 w(T)²/2 - T/2 である。和そのものでは、T のところに Σdw² が来る。",
                 ),
                 (
                     2 * left,
@@ -145,6 +155,8 @@ def fg(answer):
         ) or told("f is wrong: the mean s(t) x0 must obey s' = f s.", "f が違う。平均 s(t)x0 は s' = f s に従う。")
     if close(my_g, g2.sqrt()):
         return None
+    if my_g.isnan().any():
+        return told("g is the root of a negative number.", "g が負の数の平方根になっている。")
     ratio = float((my_g / g2.sqrt()).mean())
     return mistake(
         my_g,

@@ -26,7 +26,10 @@ def same_noise(answer):
         result = answer(x, t, p, q)
         if found := no_pair(result, "(x, u)"):
             return found
-        got, when = torch.as_tensor(result[0]), float(result[1])
+        got, when = (torch.as_tensor(part, dtype=torch.float64) for part in result)
+        if when.numel() != 1:
+            return told("the time u comes second, as one number.", "時刻 u は2番目に、一つの数として返すこと。")
+        when = float(when)
         if found := wrong_shape("x", got, want):
             return found
         if abs(when - t) < 1e-9:
@@ -46,7 +49,7 @@ def same_noise(answer):
                     (
                         x,
                         "the time is right, but x keeps its old scale: multiply by alpha_q(u) / alpha_p(t).",
-                        "時刻は合っているが、x の目盛りが元のままである。α_q(u)/α_p(t) を掛けること。",
+                        "時刻は合っているが、x の倍率が元のままである。α_q(u)/α_p(t) を掛けること。",
                     ),
                     (x * p.alpha(t) / q.alpha(u), "the ratio of the alphas is upside down.", "α の比が上下逆である。"),
                 ],
@@ -130,7 +133,7 @@ def fault(answer):
     sigmas = torch.linspace(0.1, 20.0, levels, dtype=torch.float64)
     x0 = torch.full((batch, 400), 5.0, dtype=torch.float64)
     indices, noises = [], []
-    for seed in range(40):
+    for seed in range(150):  # 4800 draws: a right answer misses one of the 200 levels with probability 1e-8
         result = answer(x0, sigmas, seed)
         if found := no_pair(result, "(x, i)"):
             return found
@@ -155,8 +158,12 @@ def fault(answer):
             "one index for the whole batch: draw one per sample.",
             "バッチ全体で添字が一つしかない。標本ごとに引くこと。",
         )
-    if len(i.unique()) < 0.9 * levels:
-        return told("some noise levels are never drawn.", "一度も引かれないノイズの段がある。")
+    if len(i.unique()) < levels:
+        missing = sorted(set(range(levels)) - set(i.tolist()))[-1]
+        return told(
+            f"level {missing} of 0..{levels - 1} is never drawn; randint leaves out its upper bound.",
+            f"0..{levels - 1} の段のうち {missing} が一度も引かれない。randint の上限は含まれない。",
+        )
     if abs(float(z.mean())) > 0.02:
         return told("x - x0 has a mean: VE keeps x0 as it is.", "x - x0 の平均が 0 でない。VE は x0 をそのまま残す。")
     std, level = z.std(dim=1), sigmas[i]
