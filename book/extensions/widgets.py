@@ -34,7 +34,7 @@ class ShowStill(SphinxPostTransform):
     def run(self, **kwargs):
         bundles = [n for n in self.document.findall(nodes.container) if n.get("nb_element") == "mime_bundle"]
         for bundle in bundles:
-            forms = {form["mime_type"]: form for form in bundle.children}
+            forms = {form["mime_type"]: form for form in bundle.findall(nodes.container) if "mime_type" in form}
             if VIEW not in forms or "image/png" not in forms:
                 continue
             model = re.search(r'model_id\\*"\s*:\s*\\*"([0-9a-f]+)', forms[VIEW].astext())

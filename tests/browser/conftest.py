@@ -4,6 +4,7 @@ SDELAB_BROWSER=required makes a missing Chromium a failure; without it the tests
 SDELAB_SITE=folder tests a site that is built already, in place of _build/site.
 """
 
+import contextlib
 import os
 import shutil
 import threading
@@ -57,10 +58,14 @@ def site():
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """A file server that keeps its log to itself."""
+    """A file server that keeps its log to itself, broken connections of pages left early included."""
 
-    def log_message(self, *args):
+    def log_message(self, format, *args):
         pass
+
+    def copyfile(self, source, outputfile):
+        with contextlib.suppress(ConnectionError):
+            super().copyfile(source, outputfile)
 
 
 @pytest.fixture(scope="session")

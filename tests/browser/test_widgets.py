@@ -79,12 +79,16 @@ def test_both_widgets_of_the_book_are_published_in_both_editions(site):
 
 
 @pytest.mark.parametrize("disk", [False, True], ids=["http", "file"])
-def test_the_still_picture_gives_way_to_the_live_widget(widgets, disk):
+def test_the_still_picture_gives_way_to_a_live_widget_in_the_pages_language(widgets, disk):
     for widget in widgets(disk=disk):
         assert widget.root.get_attribute("data-state") == "live"
         assert widget.root.locator("> img").count() == 0
         assert widget.root.locator("canvas").count() > 0
         assert len(set(widget.pixels().split())) == widget.root.locator("canvas").count()
+        language = widget.page.locator("html").get_attribute("lang")
+        assert widget.root.locator(".sde-player").get_attribute("data-language") == language
+        play = widget.root.locator("button.sde-play").get_attribute("aria-label")
+        assert play == {"ja": "再生", "en": "Play"}[language]
 
 
 def test_the_slider_changes_the_picture(widgets):
@@ -148,14 +152,6 @@ def test_with_reduced_motion_play_goes_one_frame_on(widgets):
         widget.page.wait_for_timeout(400)
         assert int(player.get_attribute("data-frame")) == frame + 1, widget.name
         assert player.get_attribute("data-playing") == "false", widget.name
-
-
-def test_labels_are_in_the_language_of_the_page(widgets):
-    for widget in widgets():
-        language = widget.page.locator("html").get_attribute("lang")
-        assert widget.root.locator(".sde-player").get_attribute("data-language") == language
-        play = widget.root.locator("button.sde-play").get_attribute("aria-label")
-        assert play == {"ja": "再生", "en": "Play"}[language]
 
 
 def test_dark_pages_have_dark_widgets(widgets):
