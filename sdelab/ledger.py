@@ -141,7 +141,9 @@ class Ledger:
             for key, c, v in self._rows()
         )
         waiting = "; ".join(self._waiting())
-        table = f'<table class="table dataframe"><tr>{head}</tr>{rows}</table>' if rows else ""
+        scroll = 'style="overflow-x: auto" role="region" aria-label="ledger" tabindex="0"'  # on narrow screens
+        look = 'class="table dataframe" style="min-width: 40rem; overflow-wrap: normal; word-break: normal"'
+        table = f"<div {scroll}><table {look}><tr>{head}</tr>{rows}</table></div>" if rows else ""
         return f"{table}<p>未判定 / open — 章 / chapter {waiting}</p>"
 
 

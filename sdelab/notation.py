@@ -151,14 +151,15 @@ _SIGNS = {
 _SIGN = re.compile("|".join(rf"\b{re.escape(k)}\b" if k[0].isalpha() else re.escape(k) for k in _SIGNS))
 
 
-_ROOT = re.compile(r"sqrt\(((?:[^()]|\([^()]*\))*)\)")
+_ROOT = re.compile(r"((?:1/)?)sqrt\(((?:[^()]|\([^()]*\))*)\)")
+_BAR = '<span style="text-decoration: overline">α</span>'  # few fonts can set the combining bar on an alpha
 
 
 def pretty(formula: str) -> str:
     """A formula of the table as HTML: "s*sigma_book" becomes "s σ<sub>book</sub>", roots get their line."""
     signs = _SIGN.sub(lambda match: _SIGNS[match.group()], escape(formula))
     line = '<span style="display: inline-block; border-top: 1px solid; line-height: 1.2">'
-    return _ROOT.sub(rf'<span style="white-space: nowrap">√{line}\1</span></span>', signs)
+    return _ROOT.sub(rf'<span style="white-space: nowrap">\1√{line}\2</span></span>', signs)
 
 
 class Table:
@@ -190,7 +191,7 @@ def _html(r: Row) -> str:
     there, back = ("<br>".join(map(pretty, _new(*pair))) for pair in ((r.theirs, r.forward), (r.ours, r.inverse)))
     only = {"": "", "vp": "(VP)", "ve": "(VE)"}[r.needs]
     words = f'<span lang="ja">{r.ja}</span> {only}<br><small lang="en">{r.en}</small>'
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in (source, there, back, words)) + "</tr>"
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in (source, there, back, words)).replace("ᾱ", _BAR) + "</tr>"
 
 
 def table() -> Table:
