@@ -22,7 +22,8 @@ def named(table: Mapping[str, V], name: str, what: str) -> V:
 def state(x: Tensor, what: str = "x") -> Tensor:
     """A batch of states: floating point, at least one axis, finite."""
     if not torch.is_tensor(x) or not x.is_floating_point():
-        raise TypeError(f"{what} must be a floating-point tensor, not {getattr(x, 'dtype', type(x).__name__)}")
+        kind = f"a tensor of {x.dtype}" if torch.is_tensor(x) else type(x).__name__
+        raise TypeError(f"{what} must be a floating-point tensor, not {kind}")
     if x.ndim == 0:
         raise ValueError(f"{what} must have a batch axis: shape (n, ...), not ()")
     if not torch.isfinite(x).all():
@@ -32,7 +33,10 @@ def state(x: Tensor, what: str = "x") -> Tensor:
 
 def monotone(times: Tensor, *, decreasing: bool | None = None) -> list[float]:
     """Times as Python floats; at least two, finite, strictly monotone (in the direction asked for)."""
-    times = torch.as_tensor(times, dtype=torch.float64).cpu()
+    try:
+        times = torch.as_tensor(times, dtype=torch.float64).cpu()
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"times must be a vector of numbers, not {times!r}") from error
     if times.ndim != 1 or len(times) < 2:
         raise ValueError(f"times must be a vector of at least two times, not shape {tuple(times.shape)}")
     if not torch.isfinite(times).all():

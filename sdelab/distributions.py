@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import noise
-from .process import Process, Time, as_time
+from .process import Process, Time, as_time, like
 
 
 class GaussianMixture:
@@ -37,10 +37,10 @@ class GaussianMixture:
             if spread.shape != (K, d, d):
                 raise ValueError(f"covariances must have shape {(K, d, d)}, not {tuple(spread.shape)}")
             var, axes = torch.linalg.eigh(spread)
-            if var.min() < -1e-12 * var.max():
-                raise ValueError("a covariance has a negative eigenvalue")
+            if not torch.allclose(spread, spread.mT) or var.min() < -1e-12 * var.max():
+                raise ValueError("a covariance is not symmetric, or has a negative eigenvalue")
             var = var.clamp_min(0.0)
-        elif spread.ndim <= 1 and (spread >= 0).all():
+        elif spread.shape in ((), (1,), (K,)) and (spread >= 0).all():
             var = (spread**2).expand(K)[:, None]  # (K, 1): isotropic
         else:
             raise ValueError(
@@ -128,8 +128,10 @@ class GaussianMixture:
         return (self.means[k] + z).to(dtype=dtype or torch.get_default_dtype(), device=device)
 
     def at(self, process: Process, t: float) -> "GaussianMixture":
-        """The exact law of x_t, a mixture again."""
+        """The exact law of x_t at one time t, a mixture again."""
         alpha, var = process.alpha(t), process.var(t)
+        if alpha.ndim:
+            raise ValueError(f"the law of x_t is that of one time, not of {tuple(alpha.shape)} times")
         law = object.__new__(GaussianMixture)
         law._set(self.weights, alpha * self.means, alpha**2 * self._var + var, self._axes)
         return law
@@ -144,7 +146,7 @@ class GaussianMixture:
             t = as_time(t)
             alpha, noise_var = process.alpha(t), process.var(t)
             if t.ndim:
-                alpha, noise_var = alpha.to(x)[:, None, None], noise_var.to(x)[:, None, None]
+                alpha, noise_var = like(alpha, x)[:, None], like(noise_var, x)[:, None]
             else:
                 alpha, noise_var = float(alpha), float(noise_var)
                 if noise_var == 0:
@@ -187,7 +189,7 @@ def moons(modes: int = 16, std: float = 0.09) -> GaussianMixture:
 
 
 def spiral(modes: int = 48, turns: float = 1.75, std: float = 0.08) -> GaussianMixture:
-    """Gaussians along an Archimedean spiral, weighted so that the arc has constant density."""
+    """Gaussians along an Archimedean spiral, spaced so that the arc has nearly constant density."""
     u = ((torch.arange(modes, dtype=torch.float64) + 0.5) / modes).sqrt()
     angle = 2 * math.pi * turns * u
     return GaussianMixture(torch.ones(modes), 2.0 * (u * torch.stack([angle.cos(), angle.sin()])).T, std)

@@ -5,6 +5,7 @@ denoising step: ``steps`` times from t_start to t_end, then 0. Rules that live i
 sigma/alpha = e^{-lam} start where alpha > 0 and put the first time at t_start itself.
 """
 
+import operator
 from collections.abc import Callable
 
 import torch
@@ -29,7 +30,7 @@ def _grid(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
     ) -> Tensor:
         start = process.T if t_start is None else float(t_start)
         end = process.t_min if t_end is None else float(t_end)
-        if not isinstance(steps, int) or steps < 1:
+        if not hasattr(steps, "__index__") or (steps := operator.index(steps)) < 1:
             raise ValueError(f"steps must be a positive integer, not {steps!r}")
         if not 0 <= end < start <= process.T:
             raise ValueError(f"need 0 <= t_end < t_start <= T = {process.T}, not t_end = {end}, t_start = {start}")

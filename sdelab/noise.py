@@ -4,6 +4,7 @@ No generator and no global state: a 64-bit counter hash (splitmix64's finaliser)
 """
 
 import math
+import operator
 from collections.abc import Sequence
 
 import torch
@@ -32,17 +33,24 @@ def _mix(k: int) -> int:
     return k ^ (k >> 31)
 
 
+def _whole(value, what: str) -> int:
+    """A Python int from any integer (NumPy's too); a bool is no seed, and a float never meant to be one."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{what} must be an int, not {value!r}")
+    return operator.index(value)
+
+
 def _fold(seed: int, key: int | Sequence[int]) -> int:
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise TypeError(f"seed must be an int, not {seed!r}")
-    k = _mix(seed)
-    for part in (key,) if isinstance(key, int) else key:
-        k = _mix(k ^ (part & _MASK64))
+    k = _mix(_whole(seed, "seed"))
+    for part in key if isinstance(key, Sequence) else (key,):
+        k = _mix(k ^ (_whole(part, "key") & _MASK64))
     return k
 
 
 def _bits(first: int, count: int, key: int, device) -> Tensor:
     """``count`` hashed 64-bit words for the counters from ``first`` on (a logical shift is a masked arithmetic one)."""
+    if not -(1 << 63) <= first <= (1 << 63) - 1 - count:
+        raise ValueError("first is too large: rows times numbers per row must stay below 2^63")
     z = torch.arange(first, first + count, dtype=torch.int64, device=device).mul_(_C0)
     z ^= (z >> 32).bitwise_and_(0xFFFFFFFF)
     z += _signed(key)
@@ -71,7 +79,7 @@ def normal(
     real = torch.float64 if dtype == torch.float64 else torch.float32
     rows, width = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
     pairs = -(-width // 2)
-    z = _bits(first * pairs, rows * pairs, _fold(seed, key), device).view(rows, pairs)
+    z = _bits(_whole(first, "first") * pairs, rows * pairs, _fold(seed, key), device).view(rows, pairs)
     radius = ((z >> 32) & 0xFFFFFFFF).to(real).add_(0.5).mul_(_TWO32).log_().mul_(-2).sqrt_()
     angle = z.bitwise_and_(0xFFFFFFFF).to(real).mul_(2 * math.pi * _TWO32)
     out = torch.empty(rows, 2, pairs, dtype=real, device=device)
@@ -82,11 +90,11 @@ def normal(
 
 def uniform(shape, seed: int, key=0, first: int = 0, dtype: torch.dtype | None = None, device=None) -> Tensor:
     """Independent uniforms on (0, 1) with the same guarantees as :func:`normal` (32 bits of resolution)."""
-    shape = tuple(shape)
+    shape, dtype = tuple(shape), dtype or torch.get_default_dtype()
     rows, width = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
-    z = _bits(first * width, rows * width, _fold(seed, key), device)
+    z = _bits(_whole(first, "first") * width, rows * width, _fold(seed, key), device)
     u = ((z >> 32) & 0xFFFFFFFF).double().add_(0.5).mul_(_TWO32)
-    return u.view(shape).to(dtype or torch.get_default_dtype())
+    return u.view(shape).to(dtype).clamp_max_(1 - torch.finfo(dtype).eps / 2)  # single precision would round to 1
 
 
 def prior(process, shape, seed: int, first: int = 0, dtype: torch.dtype | None = None, device=None) -> Tensor:
@@ -99,8 +107,10 @@ class Brownian:
 
     Lévy's construction on a dyadic tree: the midpoint of a cell of length l with ends W_l, W_r is
     (W_l + W_r)/2 + sqrt(l)/2 z. The value at a time never depends on which other times were asked for, nor in
-    which order; ``depth`` levels resolve 2^-depth of the interval, below which the path is interpolated linearly.
-    The last path down the tree is kept, so neighbouring queries share their ancestors.
+    which order. ``depth`` levels resolve 2^-depth of the interval, and towards its early end, where an exponential
+    clock takes its shortest steps, at least 2^-(depth/2) of the distance from that end; below that the path is linear,
+    and a question about a shorter step is a ``ValueError``. The last path down the tree is kept, so neighbouring
+    queries share their ancestors.
 
     Times up to a relative 1e-9 outside [t0, t1] are taken as the end point (rounding in a grid); further out is a
     ``ValueError``. Reference: Lévy (1948); Li et al. (2020), "Scalable gradients for SDEs", algorithm 3.
@@ -117,7 +127,19 @@ class Brownian:
         self._known: dict[float, Tensor] = {}
 
     def __call__(self, a: float, b: float) -> Tensor:
+        a, b = float(a), float(b)
+        finest = math.ldexp(self.t1 - self.t0, -self._levels(max(a, b)))
+        if 0 < abs(b - a) < 0.999 * finest:
+            raise ValueError(
+                f"a step from {a} to {b} is shorter than the {finest:.3g} that this Brownian path resolves there: "
+                f"take longer steps, or make it with a depth above {self.depth}"
+            )
         return self._at(b) - self._at(a)
+
+    def _levels(self, t: float) -> int:
+        """Levels of the tree above time t: ``depth``, and more where t is within 2^-(depth/2) of the early end."""
+        exponent = math.frexp((t - self.t0) / (self.t1 - self.t0))[1]
+        return max(self.depth, self.depth // 2 - exponent)
 
     def _at(self, t: float) -> Tensor:
         span = self.t1 - self.t0
@@ -127,25 +149,24 @@ class Brownian:
         if t not in self._known:
             if len(self._known) >= 4:
                 self._known.pop(next(iter(self._known)))
-            self._known[t] = self._descend(min(max((t - self.t0) / span, 0.0), 1.0), span)
+            self._known[t] = self._descend(min(max((t - self.t0) / span, 0.0), 1.0), self._levels(t), span)
         return self._known[t]
 
-    def _descend(self, r: float, span: float) -> Tensor:
-        position = r * 2.0**self.depth
-        leaf = min(int(position), 2**self.depth - 1)
-        for level in range(1, self.depth + 1):
-            index = leaf >> (self.depth - level)
+    def _descend(self, r: float, levels: int, span: float) -> Tensor:
+        position = math.ldexp(r, levels)
+        leaf = min(int(position), 2**levels - 1)
+        for level in range(1, levels + 1):
+            index = leaf >> (levels - level)
             if level < len(self._cells) and self._cells[level][0] == index:
                 continue
             del self._cells[level:]
             parent, left, right = self._cells[-1]
-            if position == parent << (self.depth - level + 1):  # the time is this cell's left end: no need to go on
+            if position == parent << (levels - level + 1):  # the time is this cell's left end: no need to go on
                 return left
-            if position == (parent + 1) << (self.depth - level + 1):
+            if position == (parent + 1) << (levels - level + 1):
                 return right
-            middle = (
-                (left + right).mul_(0.5).add_(self._draw(level, parent), alpha=0.5 * math.sqrt(span / 2 ** (level - 1)))
-            )
+            std = 0.5 * math.sqrt(math.ldexp(span, 1 - level))
+            middle = (left + right).mul_(0.5).add_(self._draw(level, parent), alpha=std)
             self._cells.append((index, left, middle) if index % 2 == 0 else (index, middle, right))
-        _, left, right = self._cells[-1]
+        _, left, right = self._cells[levels]
         return torch.lerp(left, right, position - leaf)

@@ -1,5 +1,6 @@
 """The generative family: from probability-flow ODE (eta = 0) through reverse SDE (eta = 1) and beyond."""
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor
@@ -17,14 +18,21 @@ class Reverse(SDE):
     -eps/sigma, and the drift is alpha' D + sigma' eps + eta^2 g^2/(2 sigma) eps, which stays finite where alpha = 0
     (for eta = 0). All members share the marginals p_t of the forward SDE.
 
-    Reference: Anderson (1982); Song et al. (2021), eq. 6 and 13; the family in eta: Zhang & Chen (2021), eq. 6.
+    Reference: Anderson (1982); Song et al. (2021), eq. 6 and 13; the family in eta: Zhang & Chen (2021).
     """
 
     def __init__(self, process: Process, denoise: Denoise, eta: float = 1.0):
-        if not eta >= 0:
+        if not 0 <= eta < math.inf:
             raise ValueError(f"eta is a noise level: 0 (ODE), 1 (reverse SDE) or any number above, not {eta}")
-        self.process, self.denoise, self.eta = process, denoise, float(eta)
+        self.process, self._denoise, self.eta = process, denoise, float(eta)
         super().__init__(self._drift, self._diffusion if eta > 0 else None)
+
+    def denoise(self, x: Tensor, t: Time) -> Tensor:
+        """D(x, t), held to x's shape: anything else would broadcast into a wrong answer without a word."""
+        D = self._denoise(x, t)
+        if D.shape != x.shape:
+            raise ValueError(f"the denoiser returned shape {tuple(D.shape)} for x of shape {tuple(x.shape)}")
+        return D
 
     def eps(self, x: Tensor, t: Time) -> Tensor:
         """Predicted noise (x - alpha D)/sigma."""

@@ -17,6 +17,8 @@ class SDE:
     """
 
     def __init__(self, drift: Field, diffusion: Callable[[Tensor, float], Tensor | float] | None = None):
+        if not callable(drift) or not (diffusion is None or callable(diffusion)):
+            raise TypeError("drift and diffusion are functions of (x, t); for a constant write lambda x, t: 0.5")
         self.drift = drift
         self.diffusion = diffusion or (lambda x, t: 0.0)
         self.stochastic = diffusion is not None
@@ -26,7 +28,7 @@ class OU(SDE):
     """Ornstein–Uhlenbeck: dx = theta (mu - x) dt + sigma dw, with its exact Gaussian transition."""
 
     def __init__(self, theta: float = 1.0, mu: float = 0.0, sigma: float = 1.0):
-        if theta <= 0:
+        if not theta > 0:
             raise ValueError(f"OU needs theta > 0 to have a stationary law, not {theta}")
         self.theta, self.mu, self.sigma = theta, mu, sigma
         super().__init__(lambda x, t: theta * (mu - x), lambda x, t: sigma)
@@ -75,7 +77,7 @@ class Langevin(SDE):
     """Overdamped Langevin dynamics dx = score(x) dt + sqrt(2 tau) dw; stationary law p^(1/tau), p itself at tau = 1."""
 
     def __init__(self, score: Callable[[Tensor], Tensor], temperature: float = 1.0):
-        if temperature < 0:
+        if not temperature >= 0:
             raise ValueError(f"temperature must not be negative, not {temperature}")
         self.score, self.temperature = score, temperature
         noise = (lambda x, t: math.sqrt(2 * temperature)) if temperature > 0 else None

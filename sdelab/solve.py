@@ -41,7 +41,12 @@ def _drawer(n: int, seed: int | None, brownian, first: int):
 
     def draw(a: float, b: float, x: Tensor, std: float) -> tuple[Tensor, float]:
         if brownian is not None:
-            return brownian(a, b).to(x), std / math.sqrt(abs(b - a))
+            if a == b:
+                raise ValueError(f"the solver's clock stands still at {a}: eta is too large for a path; pass seed=")
+            w = brownian(a, b).to(x)
+            if w.shape != x.shape:
+                raise ValueError(f"the path has shape {tuple(w.shape)} and x {tuple(x.shape)}: they must be the same")
+            return w, std / math.sqrt(abs(b - a))
         assert seed is not None  # checked before the run
         return noise.normal(x.shape, seed, (noise.STEP, n), first, x.dtype, x.device), std
 
@@ -51,14 +56,17 @@ def _drawer(n: int, seed: int | None, brownian, first: int):
 def _checked(equation: SDE, solver, x: Tensor, times, seed, brownian) -> list[float]:
     if not isinstance(equation, SDE):
         raise TypeError(f"equation must be an SDE or Reverse, not {type(equation).__name__}")
-    if not hasattr(solver, "step"):
+    if isinstance(solver, type) or not hasattr(solver, "step"):
         raise TypeError(f"solver must be a solver object such as sd.Heun(), not {solver!r}; names are for sd.sample")
     _checks.state(x)
     reverse = isinstance(equation, Reverse)
     ts = _checks.monotone(times, decreasing=reverse)
     name = type(solver).__name__
-    if reverse and not (0 <= ts[-1] and ts[0] <= equation.process.T * (1 + 1e-12)):
-        raise ValueError(f"times must lie in [0, T = {equation.process.T}], not [{ts[-1]}, {ts[0]}]")
+    if reverse:
+        T = float(equation.process.T)
+        if not (0 <= ts[-1] and ts[0] <= T * (1 + 1e-7)):
+            raise ValueError(f"times must lie in [0, T = {T}], not [{ts[-1]}, {ts[0]}]")
+        ts[0] = min(ts[0], T)  # a T that went through single precision
     if equation.stochastic and solver.ode_only:
         raise ValueError(f"{name} solves ODEs and this equation has noise: use eta=0, or a stochastic solver")
     if reverse and equation.stochastic and solver.in_time and float(equation.process.alpha(ts[0])) == 0:
@@ -100,16 +108,26 @@ def _run(equation, solver, x, ts, seed, brownian, first, progress, check):
     bar = tqdm(total=len(ts) - 1, delay=2.0, disable=silent, desc=type(solver).__name__, leave=False)
     with bar:
         for n, entry in enumerate(plan):
-            x = solver.step(equation, x, entry, memory, _drawer(n, seed, brownian, first))
+            new = solver.step(equation, x, entry, memory, _drawer(n, seed, brownian, first))
+            if new.shape != x.shape or new.dtype != x.dtype:
+                raise ValueError(
+                    f"a step made {new.dtype} {tuple(new.shape)} of {x.dtype} {tuple(x.shape)}: the drift, the "
+                    "diffusion or the denoiser must return the shape and dtype of x"
+                )
+            x = new
             if check and not torch.isfinite(x).all():
                 raise FloatingPointError(
-                    f"{type(solver).__name__} diverged in step {n + 1} of {len(ts) - 1}, t = {ts[n]:.6g} -> {ts[n + 1]:.6g}: "
-                    "take more steps, or a grid that is finer there"
+                    f"{type(solver).__name__} diverged in step {n + 1} of {len(ts) - 1}, "
+                    f"t = {ts[n]:.6g} -> {ts[n + 1]:.6g}: take more steps, or a grid that is finer there"
                 )
             yield ts[n + 1], x
             bar.update()
         if to_zero:  # where sigma = 0 only the denoiser is left, whatever the solver: x_0 = D(x_s)
-            yield 0.0, equation.denoise(x, ts[-2])
+            x = equation.denoise(x, ts[-2])
+            if check and not torch.isfinite(x).all():
+                raise FloatingPointError("the denoiser returned NaN or infinity in the last, denoising step")
+            yield ts[-1], x
+            bar.update()
 
 
 def solve(
@@ -125,9 +143,10 @@ def solve(
 ) -> Tensor:
     """Carry the states x (n, ...) along ``equation`` from times[0] to times[-1]; returns the states there.
 
-    times: strictly increasing for forward SDEs, strictly decreasing for :class:`Reverse`. A last time of 0 on a
-    ``Reverse`` is a denoising step for every solver. seed: fresh noise per step, a pure function of (seed, step,
-    row); ``first`` is the number of row 0, so a batch may be split. brownian: a path instead, on the solver's clock.
+    times: strictly increasing for forward SDEs, strictly decreasing for :class:`Reverse` (and for a reverse equation
+    of your own: steps are then dt < 0 and dW = W(t) - W(s)). A last time of 0 on a ``Reverse`` is a denoising step for
+    every solver. seed: fresh noise per step, a pure function of (seed, step, row); ``first`` is the number of row 0,
+    so a batch may be split. brownian: a path of x's shape instead, on the solver's clock.
     The computation runs in x's dtype on x's device, and is differentiable. Bad input raises ``TypeError`` or
     ``ValueError``; divergence ``FloatingPointError`` with the step and the time.
     """
@@ -141,7 +160,7 @@ def solve(
     if not torch.isfinite(out).all():
         for _ in trajectory(equation, solver, x, times, seed, brownian=brownian, first=first, progress=False):
             pass
-        raise FloatingPointError("the denoiser returned NaN or infinity in the last, denoising step")
+        raise FloatingPointError("the run diverged, and its replay did not: the equation is not a pure function")
     return out
 
 

@@ -11,7 +11,7 @@ from .process import Process, Time, as_time, like
 _BASES = {
     "x0": lambda process, t: (1.0, 0.0),
     "eps": lambda process, t: (0.0, 1.0),
-    "v": lambda process, t: (-process.sigma(t), process.alpha(t)),  # Salimans & Ho (2022), eq. 12
+    "v": lambda process, t: (-process.sigma(t), process.alpha(t)),  # Salimans & Ho (2022), section 4
     "velocity": lambda process, t: (process.d_alpha(t), process.d_sigma(t)),  # dx_t/dt along a conditional path
     "score": lambda process, t: (0.0, -1 / process.sigma(t)),
 }
@@ -32,6 +32,8 @@ def convert(y: Tensor, x: Tensor, t: Time, process: Process, source: str, target
     Solves x = alpha x_0 + sigma eps, y = p x_0 + q eps for (x_0, eps). Raises ``ValueError`` where y carries no
     information beyond x, e.g. an eps-prediction where alpha = 0.
     """
+    if y.shape != x.shape:
+        raise ValueError(f"a prediction has the shape of its state: not {tuple(y.shape)} for x {tuple(x.shape)}")
     t = as_time(t)
     alpha, sigma = process.alpha(t), process.sigma(t)
     p, q = basis(process, t, source)

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -20,6 +21,79 @@ def test_pure_function_and_batch_split():
     assert torch.equal(whole[6:], noise.normal((4, 3, 5), seed=4, key=(2, 7), first=6))
     assert not torch.equal(whole, noise.normal((10, 3, 5), seed=5, key=(2, 7)))
     assert not torch.equal(whole, noise.normal((10, 3, 5), seed=4, key=(7, 2)))
+
+
+M = (1 << 64) - 1
+
+
+def splitmix(k):
+    k = (k + 0x9E3779B97F4A7C15) & M
+    k = ((k ^ k >> 30) * 0xBF58476D1CE4E5B9) & M
+    k = ((k ^ k >> 27) * 0x94D049BB133111EB) & M
+    return k ^ k >> 31
+
+
+def words(seed, key, counters):
+    """The stream by the definition, in Python's unbounded integers: every stored number in the book hangs on it."""
+    k = splitmix(seed & M)
+    for part in key:
+        k = splitmix(k ^ part & M)
+    for z in counters:
+        z = z * 0x9E3779B97F4A7C15 & M
+        z = ((z ^ z >> 32) + k) * 0xBF58476D1CE4E5B9 & M
+        z = (z ^ z >> 29) * 0x94D049BB133111EB & M
+        yield z ^ z >> 32
+
+
+@pytest.mark.parametrize("seed, key", [(0, (0,)), (3, (-4, 17)), (-1, (5,)), (2**63 + 9, (0,))])
+@pytest.mark.parametrize("first", [0, 1000, 2**40])
+def test_numbers_by_another_route(seed, key, first):
+    pairs = list(words(seed, key, range(first * 2, first * 2 + 6)))  # rows of 3: two words each, the last half unused
+    radius = [math.sqrt(-2 * math.log(((z >> 32) + 0.5) / 2**32)) for z in pairs]
+    angle = [2 * math.pi * (z & 0xFFFFFFFF) / 2**32 for z in pairs]
+    rows = [
+        [radius[i] * math.cos(angle[i]), radius[i + 1] * math.cos(angle[i + 1]), radius[i] * math.sin(angle[i])]
+        for i in (0, 2, 4)
+    ]
+    ours = noise.normal((3, 3), seed, key if len(key) > 1 else key[0], first, dtype=F64)
+    torch.testing.assert_close(ours, torch.tensor(rows, dtype=F64), rtol=1e-12, atol=1e-12)
+    flat = [((z >> 32) + 0.5) / 2**32 for z in words(seed, key, range(first * 2, first * 2 + 6))]
+    assert noise.uniform((3, 2), seed, key, first, dtype=F64).flatten().tolist() == flat
+    assert torch.equal(noise.normal((3,), seed), noise.normal((3,), seed, key=0, first=0))
+
+
+def test_integers_of_any_make_and_nothing_else():
+    ours = noise.normal((4, 2), np.int64(3), key=(np.int32(1), np.int64(-2)), first=np.int64(5))
+    assert torch.equal(ours, noise.normal((4, 2), 3, key=(1, -2), first=5))
+    assert torch.equal(noise.normal((4,), 3, key=np.int64(7)), noise.normal((4,), 3, key=7))
+    for wrong in (True, 0.5, "a", None):
+        with pytest.raises(TypeError, match="seed must be an int"):
+            noise.normal((3,), seed=wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="key must be an int"):
+        noise.normal((3,), 1, key=0.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="first must be an int"):
+        noise.normal((3,), 1, first=0.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="first is too large"):
+        noise.normal((3, 8), 1, first=2**62)
+
+
+def test_shapes_without_numbers_and_single_numbers():
+    assert noise.normal((0, 3), 1).shape == (0, 3) and noise.normal((3, 0), 1).shape == (3, 0)
+    assert noise.normal((), 1).shape == () and noise.uniform((), 1).shape == ()
+
+
+def test_uniform_never_rounds_to_one():
+    assert float(noise.uniform((1 << 20,), 0, dtype=torch.bfloat16).max()) < 1
+    assert float(noise.uniform((1 << 20,), 0, dtype=torch.float16).max()) < 1
+
+
+def test_prior_has_the_last_noise_level():
+    for name in ("vp", "ve", "edm"):
+        process = sd.process.make(name)
+        whole = noise.prior(process, (6, 2), seed=3, dtype=F64)
+        z = noise.normal((6, 2), 3, key=noise.PRIOR, dtype=F64)
+        torch.testing.assert_close(whole, z * math.sqrt(float(process.var(process.T))), rtol=1e-14, atol=0)
+        assert torch.equal(noise.prior(process, (2, 2), seed=3, first=4, dtype=F64), whole[4:])
 
 
 def test_no_global_random_state():
@@ -40,7 +114,9 @@ def normality(z) -> float:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_normal_and_uniform_laws(seed):
-    z = noise.normal((200_000,), seed, dtype=F64)
+    z = noise.normal((100_000, 2), seed, dtype=F64)  # cosines and sines
+    assert normality(z[:, 0]) > LEVEL and normality(z[:, 1]) > LEVEL
+    z = z.flatten()
     assert normality(z) > LEVEL and normality(z * 1.03) < LEVEL  # the twin is 3 % too wide
     assert scipy.stats.kstest(noise.uniform((100_000,), seed, dtype=F64).numpy(), "uniform").pvalue > LEVEL
     moments = [float((z**p).mean()) for p in (1, 2, 3, 4)]
@@ -77,16 +153,19 @@ def test_one_seed_for_data_prior_and_steps():
     ]
     steps = [(b - a)[:, 0] for a, b in itertools.pairwise(states)]
     path = sd.Brownian((n, 1), 0, 1, seed=seed, dtype=F64)
-    assert (
-        independent([start, prior, noise.normal((n,), seed, dtype=F64), *steps, path(0, 0.5)[:, 0], path(0.5, 1)[:, 0]])
-        > LEVEL
-    )
+    ends = [path(0, 0.5)[:, 0], path(0.5, 1)[:, 0]]
+    assert independent([start, prior, noise.normal((n,), seed, dtype=F64), *steps, *ends]) > LEVEL
+    # the choice of a component and the number drawn within it
+    two = sd.distributions.GaussianMixture([0.5, 0.5], [[-100.0], [100.0]], 1.0).sample(n, seed=seed, dtype=F64)[:, 0]
+    assert independent([two.sign(), two - 100 * two.sign()]) > LEVEL
+    assert len({noise.PRIOR, noise.COMPONENT, noise.DATA, noise.STEP, noise.PATH}) == 5
 
 
-def test_brownian_increments():
+@pytest.mark.parametrize("t0, t1", [(0.0, 1.0), (-3.0, 6.0)])
+def test_brownian_increments(t0, t1):
     """Variance |b - a| and independence over disjoint intervals of very different lengths; both tests can fail."""
-    n, cuts = 40_000, [0.0, 1e-4, 0.1, 0.37, 0.370001, 0.5, 0.75, 0.9, 1.0]
-    path = sd.Brownian((n, 1), 0.0, 1.0, seed=3, dtype=F64)
+    n, cuts = 40_000, [t0 + (t1 - t0) * r for r in (0.0, 1e-4, 0.1, 0.37, 0.370001, 0.5, 0.75, 0.9, 1.0)]
+    path = sd.Brownian((n, 1), t0, t1, seed=3, dtype=F64)
     steps = [path(a, b)[:, 0] / math.sqrt(b - a) for a, b in itertools.pairwise(cuts)]
     assert independent(steps) > LEVEL
     for z in steps:
@@ -113,6 +192,32 @@ def test_brownian_does_not_depend_on_the_questions():
     assert torch.equal(rows(0.1, 0.3), one(0.1, 0.3)[2:])
 
 
+def test_brownian_resolves_the_early_end_of_an_exponential_clock():
+    """From 1e-110 to 1e98: each increment has its variance, where an absolute resolution would leave no noise."""
+    n, cuts = 20_000, [10.0**e for e in (-110, -109, -60, -9, -8, 2, 50, 98)]
+    path = sd.Brownian((n, 1), cuts[0], cuts[-1], seed=3, dtype=F64)
+    steps = [path(a, b)[:, 0] / math.sqrt(b - a) for a, b in itertools.pairwise(cuts)]
+    assert independent(steps) > LEVEL
+    for z in steps:
+        assert scipy.stats.chi2.cdf(float((z**2).sum()), n) == pytest.approx(0.5, abs=0.5 - LEVEL / 2)
+
+
+def test_brownian_keeps_one_path_down_the_tree():
+    path = sd.Brownian((2, 1), 0.0, 1.0, seed=1, depth=12)
+    for i in range(200):
+        path(0.0, 0.1 + 0.004 * i)
+    assert len(path._cells) <= 13 and len(path._known) <= 4
+
+
+def test_brownian_below_its_resolution():
+    """Linear between the leaves, and a step shorter than a leaf is refused: it would carry too little noise."""
+    path = sd.Brownian((3, 1), 0.0, 1.0, seed=1, depth=3, dtype=F64)
+    torch.testing.assert_close(path(0.5, 0.65), path(0.5, 0.625) + 0.2 * path(0.625, 0.75), rtol=0, atol=1e-14)
+    assert path(0.6, 0.6).abs().max() == 0
+    with pytest.raises(ValueError, match=r"shorter than the 0\.125 that"):
+        path(0.7, 0.6)
+
+
 def test_brownian_at_its_ends():
     path = sd.Brownian((3, 1), 0.1, 0.7, seed=1, dtype=F64)
     assert torch.equal(path(0.1, math.nextafter(0.7, 1)), path(math.nextafter(0.1, 0), 0.7))
@@ -120,5 +225,3 @@ def test_brownian_at_its_ends():
         path(0.1, 0.8)
     with pytest.raises(ValueError, match="two different finite end times"):
         sd.Brownian((3, 1), 0.5, 0.5, seed=1)
-    with pytest.raises(TypeError, match="seed must be an int"):
-        noise.normal((3,), seed=0.5)  # type: ignore[arg-type]

@@ -25,9 +25,11 @@ def as_time(t: Time) -> Tensor:
 
 def like(c: Tensor, x: Tensor) -> Tensor:
     """A coefficient of shape () or (n,) in x's dtype and device, shaped to multiply x of shape (n, ...)."""
-    if c.ndim and c.shape[0] != x.shape[0]:
-        raise ValueError(f"{c.shape[0]} times for a batch of {x.shape[0]}: give one time, or one per sample")
-    return c.to(x).reshape(c.shape + (1,) * (x.ndim - c.ndim)) if c.ndim else c.to(x)
+    if c.ndim == 0:
+        return c.to(x)
+    if c.numel() != x.shape[0]:
+        raise ValueError(f"{c.numel()} times for a batch of {x.shape[0]}: give one time, or one per sample")
+    return c.to(x).reshape((-1,) + (1,) * (x.ndim - 1))
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Process:
     def perturb(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
         """x_t = alpha(t) x_0 + sigma(t) eps; x_0 and eps of shape (n, ...), t one time or one per sample."""
         t = as_time(t)
+        if torch.broadcast_shapes(x0.shape, eps.shape) not in (x0.shape, eps.shape):
+            raise ValueError(f"x_0 and eps do not fit: shapes {tuple(x0.shape)} and {tuple(eps.shape)}")
         return like(self.alpha(t), x0) * x0 + like(self.sigma(t), x0) * eps
 
     def transition(self, s: Time, t: Time) -> tuple[Tensor, Tensor]:
@@ -98,10 +102,11 @@ class Process:
         s, t = as_time(s), as_time(t)
         if (s > t).any():
             raise ValueError(f"the forward transition runs from s to t >= s, not from {s} to {t}")
-        a = (self.log_alpha(t) - self.log_alpha(s)).exp()
+        still = s == t  # also where alpha = 0 and both logarithms are infinite
+        a = torch.where(still, 1.0, (self.log_alpha(t) - self.log_alpha(s)).exp())
         # var_t - a^2 var_s = -var_t expm1(2 (lam_t - lam_s)): no cancellation for short steps
-        h = self.lam(t) - self.lam(s)
-        return a, torch.where(self.var(s) == 0, self.var(t), -self.var(t) * torch.expm1(2 * h)).sqrt()
+        h = torch.where(still, 0.0, self.lam(t) - self.lam(s))
+        return a, torch.where(self.var(s) == 0, self.var(t), self.var(t) * -torch.expm1(2 * h)).sqrt()
 
     def sde(self) -> SDE:
         """The forward SDE dx = f(t) x dt + g(t) dw."""

@@ -124,7 +124,7 @@ class EDM(Process):
     t_min = 0.002
 
     def __post_init__(self):
-        if self.sigma_max <= self.t_min:
+        if not self.sigma_max > self.t_min:
             raise ValueError(f"sigma_max must exceed {self.t_min}, not {self.sigma_max}")
 
     @property
@@ -151,7 +151,7 @@ class EDM(Process):
 class Cosine(Process):
     """alpha = cos(theta)/cos(theta_0), theta = pi/2 (t + s)/(1 + s); variance preserving.
 
-    Nichol & Dhariwal (2021), eq. 17. T = 0.9946 keeps alpha(T) > 0, as in Lu et al. (2022), appendix D.4.
+    Nichol & Dhariwal (2021), eq. 17. T = 0.9946 keeps alpha(T) > 0, as in Lu et al. (2022), appendix D.
     """
 
     s: float = 0.008
@@ -159,7 +159,7 @@ class Cosine(Process):
     name = "cosine"
 
     def __post_init__(self):
-        if self.s < 0 or not 0 < self.T <= 1:
+        if not self.s >= 0 or not 0 < self.T <= 1:
             raise ValueError(f"need s >= 0 and 0 < T <= 1, not {self.s} and {self.T}")
 
     @property

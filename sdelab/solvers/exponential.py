@@ -73,8 +73,8 @@ class ExpAdams:
     The corrector reuses the evaluation at the predicted point that the next step needs anyway (PEC mode), so it
     costs no network call. Steps that start at lam = -inf (alpha = 0) use one node, which is exact there.
 
-    Order: p, p + 1 with the corrector (eta = 0); weak order of the same for smooth D as measured in the tests.
-    NFE: 1. Reference: the family of DPM-Solver++(2M, 3M) (Lu et al. 2022), SA-Solver (Xue et al. 2023) and UniPC
+    Order: p, p + 1 with the corrector (eta = 0). With noise the weak order is the smaller of that and 2: past nodes
+    and the path's noise do not go together better, whatever their number. NFE: 1. Reference: the family of DPM-Solver++(2M, 3M) (Lu et al. 2022), SA-Solver (Xue et al. 2023) and UniPC
     (Zhao et al. 2023), here with exact weights.
     """
 
@@ -136,7 +136,7 @@ class ExpAdams:
 def _combine(base: Tensor, ws: Sequence[float], Ds: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
     """base + sum_j w_j D_j; in place where the caller owns ``out``."""
     total = base.add(Ds[0], alpha=ws[0]) if out is None else out.add_(Ds[0], alpha=ws[0])
-    for w, D in zip(ws[1:], Ds[1:], strict=False):
+    for w, D in zip(ws[1:], Ds[1 : len(ws)], strict=True):
         total.add_(D, alpha=w)
     return total
 
