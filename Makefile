@@ -26,17 +26,17 @@ book: $(READY)  ## run the chapters, build both editions into _build/site; quick
 
 test: $(READY)  ## unit tests, notebooks, editions, strict book build, browser tests
 	@$(HOUSE) step "comparing the editions" $(PY) -m book.editions check
-	@$(HOUSE) step "unit tests" $(PY) -m pytest tests $(addprefix --ignore=,$(SITE_TESTS))
+	@$(HOUSE) step "unit tests" $(PY) -m pytest -n 2 --dist loadfile tests $(addprefix --ignore=,$(SITE_TESTS))
 	@$(HOUSE) step "running the notebooks" $(PY) -m pytest $(NOTEBOOK_TESTS)
 	@$(HOUSE) step "building the book, warnings are errors" $(PY) -m book.build --strict
-	@$(HOUSE) step "site and browser tests" $(PY) -m pytest $(SITE_TESTS)
+	@$(HOUSE) step "site and browser tests" $(PY) -m pytest -n 2 --dist loadfile $(SITE_TESTS)
 
 check: $(READY)  ## format, lint, types and unit tests (what a change must pass before it is pushed)
 	@$(HOUSE) step "ruff format" $(PY) -m ruff format --check .
 	@$(HOUSE) step "ruff lint" $(PY) -m ruff check .
 	@$(HOUSE) step "pyright" $(PY) -m pyright
 	@$(HOUSE) step "comparing the editions" $(PY) -m book.editions check
-	@$(HOUSE) step "unit tests" $(PY) -m pytest tests $(addprefix --ignore=,$(SITE_TESTS))
+	@$(HOUSE) step "unit tests" $(PY) -m pytest -n 2 --dist loadfile tests $(addprefix --ignore=,$(SITE_TESTS))
 
 notebooks: $(READY)  ## run the Japanese notebooks, normalise, copy code and outputs to the English ones
 	@$(PY) -m book.editions execute

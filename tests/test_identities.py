@@ -83,6 +83,27 @@ def test_moments_are_continuous_where_the_formulas_meet():
         assert below == pytest.approx(above, rel=1e-11)
 
 
+@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("eta", [0.0, 0.7, 1.0, 2.0])
+def test_the_family_by_its_definition(name, eta):
+    """drift = f x - (1 + eta^2)/2 g^2 score and diffusion = eta g with the exact score, for one time and one each."""
+    process, law = sd.process.make(name), sd.distributions.ring()
+    equation = sd.Reverse(process, law.denoiser(process), eta)
+    times = torch.tensor([0.2, 0.5, 0.9], dtype=F64) * process.T
+    x = 1.5 * sd.noise.normal((3, 2), 1, dtype=F64)
+    for i, t in enumerate(times.tolist()):
+        score = law.at(process, t).score(x)
+        drift = process.f(t) * x - 0.5 * (1 + eta**2) * process.g2(t) * score
+        torch.testing.assert_close(equation.drift(x, t), drift, rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(equation.score(x, t), score, rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(equation.eps(x, t), -process.sigma(t) * score, rtol=1e-8, atol=1e-8)
+        assert torch.as_tensor(equation.diffusion(x, t)).item() == pytest.approx(eta * float(process.g(t)), rel=1e-14)
+        for each in (equation.drift, equation.score):
+            torch.testing.assert_close(each(x, times)[i], each(x, t)[i], rtol=1e-12, atol=1e-12)
+    if eta:
+        torch.testing.assert_close(equation.diffusion(x, times), (eta * process.g(times))[:, None])
+
+
 EXPONENTIAL_ODE = [r for r in sd.solvers.table if r.family == "exponential" and not r.stochastic]
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -52,6 +53,66 @@ def test_transition_composes(name, u, v):
     a, std = p.transition(s, t)
     assert float(a * p.alpha(s)) == pytest.approx(float(p.alpha(t)), rel=1e-12)
     assert float(a**2 * p.var(s) + std**2) == pytest.approx(float(p.var(t)), rel=1e-11)
+
+
+def test_transition_at_its_edges():
+    for name in NAMES:
+        p = sd.process.make(name)
+        for t in (0.0, 0.5 * p.T, p.T):  # a step of no length, also where alpha = 0
+            a, std = p.transition(t, t)
+            assert (float(a), float(std)) == (1, 0)
+        a, std = p.transition(0.0, 0.6 * p.T)
+        assert float(a) == float(p.alpha(0.6 * p.T)) and float(std) == pytest.approx(float(p.sigma(0.6 * p.T)))
+        s, t = torch.tensor([0.1, 0.2], dtype=F64) * p.T, 0.3 * p.T
+        torch.testing.assert_close(p.transition(s, t)[1][1], p.transition(float(s[1]), t)[1])
+    a, std = sd.process.RectifiedFlow().transition(0.5, 1.0)
+    assert (float(a), float(std)) == (0, 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_forward_sde_has_the_stated_coefficients(name):
+    p, x = sd.process.make(name), sd.noise.normal((3, 2), 1, dtype=F64)
+    sde, t = p.sde(), torch.tensor([0.2, 0.5, 0.9], dtype=F64) * p.T
+    torch.testing.assert_close(sde.drift(x, t), p.d_alpha(t)[:, None] / p.alpha(t)[:, None] * x)
+    torch.testing.assert_close(sde.diffusion(x, t) ** 2, p.g2(t)[:, None])
+    assert float(sde.diffusion(x, 0.4 * p.T)) == float(p.g(0.4 * p.T))
+
+
+def test_discrete_betas_at_every_knot():
+    """The drift is that of the step that ends at t = n/N; alpha and lam are exact at all knots, and lam turns back."""
+    for N in (1, 10, 1000):
+        betas = sd.process.ddpm_betas(N) if N > 1 else torch.tensor([0.3], dtype=F64)
+        p, t = sd.process.DiscreteBetas(betas), torch.arange(1, N + 1, dtype=F64) / N
+        torch.testing.assert_close(p.f(t), 0.5 * N * torch.log1p(-betas), rtol=1e-14, atol=0)
+        torch.testing.assert_close(p.alpha(t) ** 2, torch.cumprod(1 - betas, 0), rtol=1e-12, atol=0)
+        torch.testing.assert_close(p.t_of_lam(p.lam(t)), t, rtol=1e-12, atol=0)
+        assert p.t_min == 1 / N
+        torch.testing.assert_close(p.alpha(t.float()), p.alpha(t).float(), rtol=1e-4, atol=0)
+
+
+def test_times_of_any_make():
+    p, x = sd.process.VP(), torch.ones(2, 3, 4, 4)
+    exact = p.alpha(1.0)
+    for one in (1, True, torch.tensor(1), np.float32(1), np.int64(1)):
+        assert p.alpha(one).dtype == F64 and float(p.alpha(one)) == float(exact)
+    assert torch.equal(p.alpha(np.array([0.1, 0.2])), p.alpha(torch.tensor([0.1, 0.2], dtype=F64)))
+    each = torch.tensor([0.1, 0.2])
+    for t in (each, each[:, None], each[:, None, None, None]):  # (n,) is meant; (n, 1, ...) means the same
+        torch.testing.assert_close(p.perturb(x, t, 0 * x)[:, 0, 0, 0], p.alpha(each))
+    assert p.perturb(torch.ones(2), each[:, None], torch.ones(2)).shape == (2,)
+
+
+PUBLISHED = {  # T, t_min, and sigma/alpha at T
+    "vp": (1.0, 1e-3, 152.2), "subvp": (1.0, 1e-3, 152.2), "ve": (1.0, 1e-5, 50.0), "edm": (80.0, 0.002, 80.0),
+    "cosine": (0.9946, 1e-3, 118.9), "flow": (1.0, 1e-3, math.inf), "ddpm": (1.0, 1e-3, 157.4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_default_ranges(name):
+    p = sd.process.make(name)
+    assert (p.T, p.t_min) == PUBLISHED[name][:2]
+    assert float(torch.exp(-p.lam(p.T))) == pytest.approx(PUBLISHED[name][2], rel=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -155,14 +216,28 @@ def test_zero_terminal_snr_with_eps_is_an_error():
     torch.testing.assert_close(targets.convert(x, x, 1.0, p, "velocity", "x0"), torch.zeros(2, 2))
 
 
+X = torch.ones(2, 2)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
         (lambda: sd.process.make("vpp"), "did you mean 'vp'"),
         (lambda: sd.process.VP(beta_min=0), "beta_min"),
+        (lambda: sd.process.VP(2.0, 1.0), "beta_min"),
         (lambda: sd.process.VE(2.0, 1.0), "sigma_min"),
+        (lambda: sd.process.VE(0.0, 1.0), "sigma_min"),
+        (lambda: sd.process.EDM(0.001), "sigma_max"),
+        (lambda: sd.process.Cosine(-0.1), "s >= 0"),
+        (lambda: sd.process.Cosine(math.nan), "s >= 0"),
+        (lambda: sd.process.Cosine(T=1.1), "T <= 1"),
         (lambda: sd.process.DiscreteBetas(torch.tensor([0.5, 1.0])), "strictly between"),
         (lambda: sd.process.VP().transition(0.5, 0.4), "from s to t"),
+        (lambda: sd.process.VP().transition(torch.tensor([0.1, 0.5]), 0.4), "from s to t"),
+        (lambda: sd.process.VP().perturb(torch.ones(4, 1), 0.5, torch.ones(4)), "do not fit"),
+        (lambda: targets.convert(torch.ones(4, 1), torch.ones(4, 2), 0.5, sd.process.VP(), "eps", "x0"), "shape of"),
+        (lambda: targets.convert(X, X, 0.0, sd.process.VP(), "velocity", "x0"), "does not determine x_0"),
+        (lambda: targets.convert(X, X, 0.0, sd.process.VP(), "x0", "eps"), "does not determine x_0"),
         (
             lambda: sd.process.VP().perturb(torch.ones(3, 2), torch.ones(2), torch.ones(3, 2)),
             "2 times for a batch of 3",

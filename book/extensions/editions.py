@@ -2,6 +2,7 @@
 
 from gettext import NullTranslations
 
+from docutils import nodes
 from sphinx.locale import translators
 
 OTHER = {"ja": "en", "en": "ja"}
@@ -54,8 +55,17 @@ def add_twin(app, pagename, templatename, context, doctree):
     context["metatags"] = context.get("metatags", "") + f'\n<link rel="alternate" hreflang="{other}" href="{twin}" />'
 
 
+def plain_et_al(app, doctree, docname):
+    """doctree-resolved: in Japanese, where emphasis is bold, "et al." of a citation is plain text."""
+    if app.config.language == "ja":
+        for node in list(doctree.findall(nodes.emphasis)):
+            if node.astext() == "et al.":
+                node.replace_self(nodes.Text("et al."))
+
+
 def setup(app):
     """Register with Sphinx."""
     app.connect("builder-inited", add_words)
+    app.connect("doctree-resolved", plain_et_al)
     app.connect("html-page-context", add_twin)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -4,47 +4,13 @@ A wrong answer is compared with what the usual mistakes give; the first that mat
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from . import Diagnosis, exercise
-from .diagnosis import told
-
-Mistake = tuple[Any, str, str]
-
-
-def equal(got: Tensor, want: Tensor, tol: float = 1e-7) -> bool:
-    return torch.allclose(got, want, rtol=0.0, atol=tol * float(want.abs().max()))
-
-
-def compare(result: Any, want: Tensor, *mistakes: Mistake) -> Diagnosis | None:
-    """None if ``result`` is ``want``, else the first mistake it equals, else that it is something else."""
-    if result is None or result is ...:
-        return told("nothing is returned yet.", "まだ何も返していない。")
-    got = torch.as_tensor(result).detach().to(torch.float64)
-    if got.shape != want.shape:
-        a, b = tuple(got.shape), tuple(want.shape)
-        return told(f"the result has shape {a}, expected {b}.", f"結果の形が {a} になっている。{b} のはずである。")
-    if not got.isfinite().all():
-        return told("the result has values that are not finite.", "結果に有限でない値がある。")
-    if equal(got, want):
-        return None
-    for wrong, en, ja in mistakes:
-        if equal(got, wrong.detach()):
-            return told(en, ja)
-    off = float((got - want).abs().max() / want.abs().max())
-    return told(
-        f"not right yet: off by up to {off:.2g} of the largest value. sd.exercises.hint may help.",
-        f"まだ合わない: 最大で、いちばん大きな値の {off:.2g} 倍ずれている。sd.exercises.hint も見てみよう。",
-    )
-
-
-def unknown(said: Diagnosis | None) -> bool:
-    """Wrong, of the right shape and finite, but none of the usual mistakes: worth a closer look."""
-    return said is not None and said["en"].startswith("not right yet")
+from .diagnosis import compare, equal, told, unknown
 
 
 def d(y: Tensor, x: Tensor) -> Tensor:

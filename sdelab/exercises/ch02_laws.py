@@ -11,8 +11,7 @@ from torch import Tensor
 from .. import process
 from ..distributions import GaussianMixture
 from . import Diagnosis, exercise
-from .ch02 import compare, equal, unknown
-from .diagnosis import told
+from .diagnosis import compare, equal, told, unknown
 
 
 @exercise(

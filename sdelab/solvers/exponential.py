@@ -74,8 +74,9 @@ class ExpAdams:
     costs no network call. Steps that start at lam = -inf (alpha = 0) use one node, which is exact there.
 
     Order: p, p + 1 with the corrector (eta = 0). With noise the weak order is the smaller of that and 2: past nodes
-    and the path's noise do not go together better, whatever their number. NFE: 1. Reference: the family of DPM-Solver++(2M, 3M) (Lu et al. 2022), SA-Solver (Xue et al. 2023) and UniPC
-    (Zhao et al. 2023), here with exact weights.
+    and the path's noise do not go together better, whatever their number. NFE: 1.
+    Reference: the family of DPM-Solver++(2M, 3M) (Lu et al. 2022), SA-Solver (Xue et al. 2023) and UniPC (Zhao et al.
+    2023), here with exact weights.
     """
 
     ode_only = in_time = False

@@ -111,7 +111,7 @@ class ThreeViews(Player):
             menu("law", {"ja": "初期分布", "en": "initial law"}, {name: LABELS[name] for name in LAWS}),
             menu("process", {"ja": "過程", "en": "process"}, {name: LABELS[name] for name in PROCESSES}),
             menu("particles", {"ja": "粒子の数", "en": "particles"}, {n: numbers[n] for n in (1000, 10_000, 100_000)}),
-            menu("cells", {"ja": "格子の数", "en": "cells"}, {n: numbers[n] for n in (48, 96, 192)}),
+            menu("cells", {"ja": "セルの数", "en": "cells"}, {n: numbers[n] for n in (48, 96, 192)}),
         ]
         super().__init__(
             title={"ja": "粒子 = 格子 = 閉形式", "en": "Particles = grid = closed form"},
