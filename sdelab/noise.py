@@ -6,6 +6,7 @@ No generator and no global state: a 64-bit counter hash (splitmix64's finaliser)
 import math
 import operator
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ def _whole(value, what: str) -> int:
     return operator.index(value)
 
 
-def _fold(seed: int, key: int | Sequence[int]) -> int:
+def _fold(seed: SupportsIndex, key: SupportsIndex | Sequence[SupportsIndex]) -> int:
     k = _mix(_whole(seed, "seed"))
     for part in key if isinstance(key, Sequence) else (key,):
         k = _mix(k ^ (_whole(part, "key") & _MASK64))
@@ -63,9 +64,9 @@ def _bits(first: int, count: int, key: int, device) -> Tensor:
 
 def normal(
     shape,
-    seed: int,
-    key: int | Sequence[int] = 0,
-    first: int = 0,
+    seed: SupportsIndex,
+    key: SupportsIndex | Sequence[SupportsIndex] = 0,
+    first: SupportsIndex = 0,
     dtype: torch.dtype | None = None,
     device=None,
 ) -> Tensor:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Field = Callable[[Tensor, float], Tensor]
+Time = float | Tensor  # one time, or one per sample
+Field = Callable[[Tensor, Time], Tensor]
 
 
 class SDE:
@@ -16,7 +17,7 @@ class SDE:
     ``diffusion=None`` makes it an ODE.
     """
 
-    def __init__(self, drift: Field, diffusion: Callable[[Tensor, float], Tensor | float] | None = None):
+    def __init__(self, drift: Field, diffusion: Callable[[Tensor, Time], Tensor | float] | None = None):
         if not callable(drift) or not (diffusion is None or callable(diffusion)):
             raise TypeError("drift and diffusion are functions of (x, t); for a constant write lambda x, t: 0.5")
         self.drift = drift

@@ -1,6 +1,7 @@
 """Processes and targets: every derivative by finite differences, every conversion there and back."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,9 +94,11 @@ def test_discrete_betas_at_every_knot():
 def test_times_of_any_make():
     p, x = sd.process.VP(), torch.ones(2, 3, 4, 4)
     exact = p.alpha(1.0)
-    for one in (1, True, torch.tensor(1), np.float32(1), np.int64(1)):
+    makes: list[Any] = [1, True, torch.tensor(1), np.float32(1), np.int64(1)]
+    for one in makes:
         assert p.alpha(one).dtype == F64 and float(p.alpha(one)) == float(exact)
-    assert torch.equal(p.alpha(np.array([0.1, 0.2])), p.alpha(torch.tensor([0.1, 0.2], dtype=F64)))
+    numbers: Any = np.array([0.1, 0.2])
+    assert torch.equal(p.alpha(numbers), p.alpha(torch.tensor([0.1, 0.2], dtype=F64)))
     each = torch.tensor([0.1, 0.2])
     for t in (each, each[:, None], each[:, None, None, None]):  # (n,) is meant; (n, 1, ...) means the same
         torch.testing.assert_close(p.perturb(x, t, 0 * x)[:, 0, 0, 0], p.alpha(each))

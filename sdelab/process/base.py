@@ -14,9 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..sde import SDE
-
-Time = float | Tensor
+from ..sde import SDE, Time
 
 
 def as_time(t: Time) -> Tensor:
