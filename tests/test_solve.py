@@ -1,6 +1,7 @@
 """The loop, the grids and the named surface: protocol over every row, and every error message."""
 
 import itertools
+import time
 
 import pytest
 import torch
@@ -235,3 +236,16 @@ def test_divergence_names_step_and_time():
         sd.solve(broken, sd.ExpEuler(), X, [1.0, 0.5])
     with pytest.raises(FloatingPointError, match="denoising step"):
         sd.solve(broken, sd.ExpEuler(), X, [1.0, 0.0])
+
+
+def test_progress_is_shown_when_asked_for(capsys):
+    """On a run of more than two seconds; left alone, it shows on a terminal only, which this is not."""
+
+    def slow(x, t):
+        time.sleep(0.45)
+        return -x
+
+    for progress, shown in ((None, False), (True, True)):
+        sd.solve(sd.SDE(slow), sd.Euler(), X, torch.linspace(0, 1, 6), progress=progress)
+        told = capsys.readouterr().err
+        assert ("Euler" in told and "/5" in told) == shown, told
