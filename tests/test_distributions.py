@@ -28,7 +28,7 @@ def _law(request):
     return ALL[request.param]
 
 
-def square(n=281, half=7.0):
+def square(n=181, half=6.0):
     axis = torch.linspace(-half, half, n, dtype=F64)
     return torch.cartesian_prod(axis, axis), float(axis[1] - axis[0]) ** 2
 
@@ -62,7 +62,8 @@ def test_denoiser_is_tweedie(law, name):
         tweedie = (x + process.var(t) * law.at(process, t).score(x)) / process.alpha(t)
         tolerance = 1e-9 * max(1.0, float(process.var(t) / process.alpha(t)))
         torch.testing.assert_close(D(x, t), tweedie, rtol=1e-9, atol=tolerance)
-        torch.testing.assert_close(D(x, times)[i], D(x, t)[i], rtol=1e-12, atol=1e-12)
+        for each in (times, times[:, None]):
+            torch.testing.assert_close(D(x, each)[i], D(x, t)[i], rtol=1e-12, atol=1e-12)
         assert float((D(x, t) - 1.03 * tweedie).abs().max()) > 1e-3 or float(tweedie.abs().max()) < 0.1  # it can fail
 
 
@@ -120,9 +121,36 @@ def test_everything_is_differentiable():
 
 def test_dtype_is_kept():
     law = laws.ring()
+    exact = law.score(torch.ones(3, 2, dtype=F64))
     for dtype in (torch.float32, F64):
         x = torch.ones(3, 2, dtype=dtype)
         assert law.score(x).dtype == law.denoiser(sd.process.VP())(x, 0.5).dtype == dtype
+    torch.testing.assert_close(law.score(torch.ones(3, 2, dtype=F64)), exact, rtol=1e-14, atol=0)  # not through float32
+
+
+def test_at_time_zero_the_denoiser_divides_by_alpha():
+    class Half(sd.process.EDM):
+        def log_alpha(self, t):
+            return super().log_alpha(t) + math.log(0.5)
+
+    x = sd.noise.normal((3, 2), 1, dtype=F64)
+    torch.testing.assert_close(laws.ring().denoiser(Half())(x, 0.0), 2 * x)
+    torch.testing.assert_close(laws.ring().denoiser(Half())(x, torch.zeros(3, dtype=F64)), 2 * x)
+
+
+SIZES = {"gaussian": (1, 1.0, 0.0), "ring": (8, 0.1, 1.4), "grid": (9, 0.12, 1.3), "moons": (32, 0.09, 1.95),
+         "spiral": (48, 0.08, 1.99), "checkerboard": (200, 0.1, 1.86)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(laws.table))
+def test_named_laws_have_their_sizes(name):
+    """Components, standard deviation, largest coordinate of a centre; the symmetric ones have mean 0."""
+    law = laws.table[name]()
+    count, std, reach = SIZES[name]
+    assert len(law.weights) == count and float(law.covs[0, 0, 0]) == pytest.approx(std**2)
+    assert float(law.means.abs().max()) == pytest.approx(reach, abs=0.01)
+    if name != "spiral":
+        assert float(law.mean.abs().max()) < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -132,6 +160,10 @@ def test_dtype_is_kept():
         (lambda: laws.GaussianMixture([-1.0], [[0.0]], 1.0), "non-negative"),
         (lambda: laws.GaussianMixture([1.0], [[0.0]], -1.0), "spread"),
         (lambda: laws.GaussianMixture([1.0], [[0.0, 0.0]], [[[1.0, 2.0], [2.0, 1.0]]]), "negative eigenvalue"),
+        (lambda: laws.GaussianMixture([1, 1], [[0.0], [1.0]], [1.0, 1.0, 1.0]), "spread"),
+        (lambda: laws.GaussianMixture([1.0], [[0.0, 0.0]], [[[1.0, 0.5], [0.0, 1.0]]]), "not symmetric"),
+        (lambda: laws.ring().at(sd.process.VP(), torch.tensor([0.1, 0.2])), "one time"),  # type: ignore[arg-type]
+        (lambda: laws.ring().denoiser(sd.process.VP())(torch.ones(1, 2), torch.ones(3)), "3 times for a batch of 1"),
         (lambda: laws.ring().log_prob(torch.ones(3)), r"shape \(n, 2\)"),
         (lambda: laws.ring().score(torch.ones(3, 5)), r"shape \(n, 2\)"),
     ],

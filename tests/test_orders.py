@@ -133,8 +133,8 @@ def test_weak_order(row, eta):
 
 @pytest.mark.parametrize("points, corrector", [(2, False), (3, False), (1, True), (2, True)])
 def test_weak_order_of_stochastic_adams(points, corrector):
-    """At eta = 1 the second- and higher-order members are at least of weak order 2 in the variance."""
-    assert weak_slope(sd.ExpAdams(points, corrector), 1.0, (80, 160, 320)) > 2 - TOLERANCE
+    """At eta = 1 every member but the first is of weak order 2 in the variance, reached from above."""
+    assert weak_slope(sd.ExpAdams(points, corrector), 1.0, (400, 800)) == pytest.approx(2, abs=TOLERANCE)
 
 
 def strong_slope(equation, solver, exact, t1=1.0, rows=400, steps=(16, 32, 64, 128, 256)) -> float:
@@ -152,7 +152,7 @@ def strong_slope(equation, solver, exact, t1=1.0, rows=400, steps=(16, 32, 64, 1
 def test_strong_order_gbm():
     gbm = sd.GBM(0.5, 0.8)
     exact = lambda x0, path: gbm.exact_path(x0, 1.0, path(0.0, 1.0))  # noqa: E731
-    assert strong_slope(gbm, sd.EulerMaruyama(), exact) == pytest.approx(0.5, abs=TOLERANCE)
+    assert strong_slope(gbm, sd.EulerMaruyama(), exact) == pytest.approx(0.5, abs=TOLERANCE)  # not additive noise
     assert strong_slope(gbm, sd.Milstein(), exact) == pytest.approx(1.0, abs=TOLERANCE)
 
 
@@ -169,7 +169,8 @@ def test_strong_order_additive_noise():
         out = sd.solve(equation, sd.EulerMaruyama(), x, times, brownian=path)
         torch.testing.assert_close(sd.solve(equation, sd.Milstein(), x, times, brownian=path), out, rtol=0, atol=1e-14)
         errors.append(float((out - fine).abs().mean()))
-    assert slope(steps, errors) == pytest.approx(1.0, abs=TOLERANCE)
+    for key in ("euler_maruyama", "milstein"):
+        assert slope(steps, errors) == pytest.approx(sd.solvers.row(key).strong, abs=TOLERANCE)
 
 
 def test_exponential_solver_converges_on_one_path():
@@ -186,5 +187,5 @@ def test_exponential_solver_converges_on_one_path():
     fine = run(1024, brownian=path)
     steps = (8, 16, 32, 64)
     errors = [float((run(n, brownian=path) - fine).abs().mean()) for n in steps]
-    assert slope(steps, errors) == pytest.approx(1.0, abs=TOLERANCE)
+    assert slope(steps, errors) == pytest.approx(sd.solvers.row("ddpm").strong, abs=TOLERANCE)
     assert float((run(64, seed=1) - run(1024, seed=1)).abs().mean()) > 20 * errors[-1]

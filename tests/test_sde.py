@@ -36,13 +36,17 @@ def test_ou_moments_solve_their_equations():
 
 def test_gbm_law():
     gbm = sd.GBM(0.3, 0.4)
-    x0 = torch.ones(40_000, 1, dtype=F64)
+    x0 = torch.ones(20_000, 1, dtype=F64)
     exact = scipy.stats.norm(0.3 - 0.08, 0.4)
-    assert scipy.stats.kstest(ends(gbm, x0, n=800).log()[:, 0], exact.cdf).pvalue > LEVEL
+    assert scipy.stats.kstest(ends(gbm, x0, n=400).log()[:, 0], exact.cdf).pvalue > LEVEL
     assert (
-        scipy.stats.kstest(ends(sd.GBM(0.3 + 0.08, 0.4), x0, n=800).log()[:, 0], exact.cdf).pvalue < LEVEL
+        scipy.stats.kstest(ends(sd.GBM(0.3 + 0.08, 0.4), x0, n=400).log()[:, 0], exact.cdf).pvalue < LEVEL
     )  # Itô term lost
     assert gbm.mean(1.0, 2.0) == pytest.approx(math.exp(0.6))
+    w = scipy.stats.norm(0, 0.7).ppf((torch.arange(20_000, dtype=F64) + 0.5) / 20_000)  # W at t = 0.49
+    assert float(gbm.exact_path(x0[:1, 0], 0.49, torch.as_tensor(w)).mean()) == pytest.approx(
+        gbm.mean(1.0, 0.49), rel=1e-4
+    )
 
 
 def test_double_well_and_langevin_have_the_same_stationary_law():

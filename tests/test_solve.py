@@ -1,8 +1,10 @@
 """The loop, the grids and the named surface: protocol over every row, and every error message."""
 
 import itertools
+import math
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,6 +69,65 @@ def test_trajectory_is_lazy_and_ends_where_solve_does():
     assert torch.equal(x, sd.solve(ode, sd.ExpAdams(2), start(process), times(process)))
 
 
+def test_one_step_by_hand():
+    """Euler–Maruyama and Milstein to rounding, forwards and backwards, with the noise of (seed, step, row)."""
+    equation = sd.SDE(lambda x, t: x * t - 1, lambda x, t: 0.5 * x * (1 + t))
+    x, first = 1 + sd.noise.uniform((3, 2), 1, dtype=F64), 4
+    for ts in ([0.2, 0.5, 0.6], [0.6, 0.5, 0.2]):
+        em = milstein = x
+        for n, (s, t) in enumerate(itertools.pairwise(ts)):
+            w = sd.noise.normal((3, 2), 7, (sd.noise.STEP, n), first, dtype=F64) * math.sqrt(abs(t - s))
+            em = em + (em * s - 1) * (t - s) + 0.5 * em * (1 + s) * w
+            b, db = 0.5 * milstein * (1 + s), 0.5 * (1 + s)
+            milstein = milstein + (milstein * s - 1) * (t - s) + b * w + 0.5 * b * db * (w**2 - abs(t - s))
+        for solver, exact in ((sd.EulerMaruyama(), em), (sd.Milstein(), milstein)):
+            ours = sd.solve(equation, solver, x, ts, seed=7, first=first)
+            torch.testing.assert_close(ours, exact, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.key)
+@pytest.mark.parametrize("shape", [(0, 2), (1, 1), (5,), (2, 3, 4, 4)])
+def test_states_of_any_shape(row, shape):
+    equation = sd.Reverse(sd.process.VP(), lambda x, t: torch.tanh(x), row.eta)
+    x = sd.noise.normal(shape, 1)
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        out = sd.solve(equation, row.make(), x.to(dtype), [1, 0.7, 0.5, 0.3, 0], seed=np.int64(1))
+        assert out.shape == shape and out.dtype == dtype and out.isfinite().all()
+
+
+def test_times_of_any_make():
+    exact = sd.solve(equation(), sd.Heun(), X, [1.0, 0.75, 0.5])
+    for ts in (np.linspace(1, 0.5, 3), torch.tensor([1, 0.75, 0.5]), (1, 0.75, 0.5), np.array([1, 0.75, 0.5], "f4")):
+        assert torch.equal(sd.solve(equation(), sd.Heun(), X, ts), exact)
+    process = sd.process.Cosine(T=0.999)  # in single precision a little more than T
+    ode = sd.Reverse(process, LAW.denoiser(process), 0.0)
+    out = sd.solve(ode, sd.ExpEuler(), X, torch.tensor([0.999, 0.5]))
+    torch.testing.assert_close(out, sd.solve(ode, sd.ExpEuler(), X, [0.999, 0.5]))
+
+
+def test_a_run_leaves_what_it_was_given():
+    """No state that was handed out is written to later, and the memory of a run does not grow with its steps."""
+    process = sd.process.VP()
+    for row in ROWS:
+        equation = sd.Reverse(process, lambda x, t: x, row.eta)  # a denoiser that returns its argument
+        states = [(x, x.clone()) for _, x in sd.trajectory(equation, row.make(), X.double(), times(process), seed=1)]
+        assert all(torch.equal(x, kept) for x, kept in states)
+    for points, corrector in ((1, False), (3, False), (2, True)):
+        solver, ode = sd.ExpAdams(points, corrector), sd.Reverse(process, LAW.denoiser(process), 0.0)
+        memory, x = solver.start(), start(process)
+        for entry in solver.plan(ode, times(process, 20).tolist()):
+            x = solver.step(ode, x, entry, memory, None)
+        assert len(memory["past"]) == points
+
+
+def test_large_eta_stays_finite():
+    process = sd.process.VP()
+    for eta in (3.0, 10.0):
+        equation = sd.Reverse(process, LAW.denoiser(process), eta)
+        out = sd.solve(equation, sd.ExpEuler(), start(process), times(process, 20, zero=True), seed=1)
+        assert out.isfinite().all() and float(out.abs().max()) < 2.5
+
+
 def test_history_does_not_outlive_a_run():
     process, solver = sd.process.VP(), sd.ExpAdams(3, corrector=True)
     ode = sd.Reverse(process, LAW.denoiser(process), 0.0)
@@ -80,6 +141,55 @@ def test_solving_is_differentiable(row):
     equation = sd.Reverse(process, LAW.denoiser(process), row.eta)
     x = (2 * sd.noise.normal((2, 2), 1, dtype=F64)).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: sd.solve(equation, row.make(), x, [2.0, 1.5, 1.2, 1.0], seed=1), (x,))
+
+
+@pytest.mark.parametrize("pair, low_order", [(sd.Heun, 1), (sd.Bosh3, 2), (sd.Dopri5, 4)])
+def test_embedded_methods_are_quadrature_rules_of_their_order(pair, low_order):
+    nodes = [sum(row) for row in pair.A]
+    for weights, order in ((pair.b, pair.order), (pair.b_low, low_order)):
+        for k in range(order):
+            assert sum(b * c**k for b, c in zip(weights, nodes, strict=True)) == pytest.approx(1 / (k + 1), rel=1e-13)
+    assert sum(b * c**low_order for b, c in zip(pair.b_low, nodes, strict=True)) != pytest.approx(1 / (low_order + 1))
+
+
+def test_the_step_size_controller_by_its_formula():
+    """On x' = 1 a pair whose weights differ by d has the error h d/atol in every step: the steps follow by hand."""
+
+    class Pair(sd.Euler):
+        b_low, order = (0.9,), 2
+
+    asked, x = [], torch.zeros(2, 3, dtype=F64)
+    solver = sd.Adaptive(Pair(), rtol=0.0, atol=1e-3)
+    ode = sd.SDE(lambda x, t: asked.append(t) or torch.ones_like(x))
+    stops = [(t, float(x[0, 0])) for t, x in sd.trajectory(ode, solver, x, [0.0, 4.0, 4.1])]
+    assert stops == [(0.0, 0.0), (4.0, pytest.approx(4.0)), (4.1, pytest.approx(4.1))]
+
+    at, h, old, expected, rejected = 0.0, 0.01 * 4.0, 1.0, [], 0
+    for end in (4.0, 4.1):
+        while at < end:
+            size, last = min(h, end - at), h >= end - at
+            expected.append(at)
+            error = size * 0.1 / 1e-3
+            if error > 1:
+                rejected, h = rejected + 1, size * max(0.2, 0.9 * error**-0.5)
+                continue
+            grown = size * min(5.0, max(0.2, 0.9 * error**-0.35 * old**0.2))
+            at, old, h = end if last else at + size, max(error, 1e-4), max(h, grown) if last else grown
+    assert asked == pytest.approx(expected, abs=1e-9)
+    assert (solver.accepted, solver.rejected) == (len(expected) - rejected, rejected) and rejected > 0
+    sd.solve(ode, solver, x, [0.0, 4.0, 4.1])
+    assert solver.accepted == len(expected) - rejected  # counted anew
+
+
+def test_the_error_norm_is_the_worst_root_mean_square():
+    solver = sd.Adaptive(rtol=0.1, atol=0.5)
+    x, low = torch.tensor([[1.0, -5.0], [0.0, 0.0]]), torch.zeros(2, 2)
+    new = torch.tensor([[3.0, 1.0], [0.6, 0.0]])
+    by_hand = math.sqrt(((3 / 0.8) ** 2 + (1 / 1.0) ** 2) / 2)
+    assert solver._error(x, new, low) == pytest.approx(by_hand)
+    assert solver._error(x[:, 0], new[:, 0], low[:, 0]) == pytest.approx(3 / 0.8)
+    assert sd.solve(equation(), sd.Adaptive(), torch.zeros(0, 2), [1.0, 0.5]).shape == (0, 2)
+    assert (sd.Adaptive().rtol, sd.Adaptive().atol) == (1e-4, 1e-4)
 
 
 @pytest.mark.parametrize("pair", [sd.Heun, sd.Bosh3, sd.Dopri5])
@@ -149,6 +259,20 @@ def test_grid_formulas():
     lam = vp.lam(sd.grids.logsnr(vp, 12))
     torch.testing.assert_close(lam.diff(), lam.diff().mean().expand(12), rtol=1e-9, atol=0)
     torch.testing.assert_close(sd.grids.exponential(vp, 12), sd.grids.polyexponential(vp, 12, rho=1.0))
+    torch.testing.assert_close(sd.grids.exponential(vp, 12), sd.grids.polyexponential(vp, 12))
+    r = torch.linspace(0, 1, 13, dtype=F64)
+    bent = lam[0] + (1 - (1 - r) ** 2.5) * (lam[-1] - lam[0])
+    torch.testing.assert_close(vp.lam(sd.grids.polyexponential(vp, 12, rho=2.5)), bent, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(sd.grids.uniform(vp, 12, t_end=0.1), 1 - 0.9 * r, rtol=1e-14, atol=0)
+    root = 1 - r * (1 - 0.1**0.5)
+    torch.testing.assert_close(sd.grids.quadratic(vp, 12, t_end=0.1), root**2, rtol=1e-14, atol=0)
+    low, high = 0.1**0.2, 2.0**0.2  # another rho and other ends, and steps of NumPy's make
+    ours = sd.grids.karras(edm, np.int64(12), t_start=2.0, t_end=0.1, rho=5.0)
+    torch.testing.assert_close(ours, (high + r * (low - high)) ** 5, rtol=1e-12, atol=0)
+    flow = sd.process.RectifiedFlow()  # lam is infinite at T: the grading starts a thousandth inside
+    graded = flow.lam(sd.grids.logsnr(flow, 5, t_end=0.1))[1:]
+    ends = flow.lam(torch.tensor([0.999, 0.1], dtype=F64))
+    torch.testing.assert_close(graded, torch.linspace(*ends.tolist(), 6, dtype=F64)[1:], rtol=1e-9, atol=1e-9)
 
 
 def test_sample_by_name():
@@ -164,8 +288,17 @@ def test_sample_by_name():
         sd.sample(denoise, process, x_T, solver=key, grid="logsnr", nfe=budget)
         assert denoise.count == spent
     denoise.count = 0
-    sd.sample(denoise, process, x_T, solver="ddim", grid="logsnr", nfe=10, final="stop")
+    out = sd.sample(denoise, process, x_T, solver="ddim", grid="logsnr", nfe=np.int64(10), final="stop")
     assert denoise.count == 10
+    torch.testing.assert_close(out, sd.solve(ode, sd.ExpEuler(), x_T, sd.grids.logsnr(process, 10)))
+    plain = sd.sample(denoise, process, x_T, solver="ddpm", steps=6)
+    named = {"grid": "karras", "final": "denoise", "eta": 1.0, "seed": 0}
+    assert torch.equal(plain, sd.sample(denoise, process, x_T, solver="ddpm", steps=6, **named))
+    split = sd.sample(denoise, process, x_T[8:], solver="ddpm", steps=6, first=8)
+    torch.testing.assert_close(split, plain[8:], rtol=1e-9, atol=1e-9)
+    half = sd.Reverse(process, LAW.denoiser(process), 0.5)
+    by_hand = sd.solve(half, sd.ExpEuler(), x_T, sd.grids.karras(process, 6, zero=True), seed=0)
+    assert torch.equal(sd.sample(denoise, process, x_T, solver="ddpm", steps=6, eta=0.5), by_hand)
 
 
 def test_one_network_serves_every_process():
@@ -187,6 +320,10 @@ def equation(eta=0.0):
     return sd.Reverse(process, LAW.denoiser(process), eta)
 
 
+def narrow():
+    return sd.Reverse(sd.process.VP(), lambda x, t: x[:, :1], 0.0)
+
+
 X = torch.ones(2, 2)
 
 
@@ -200,7 +337,25 @@ X = torch.ones(2, 2)
         (lambda: sd.solve(equation(), sd.Heun(), X, [0.5, 0.5]), ValueError, "strictly monotone"),
         (lambda: sd.solve(equation(), sd.Heun(), X, [0.5]), ValueError, "at least two times"),
         (lambda: sd.solve(equation(), sd.Heun(), X, [1.5, 0.5]), ValueError, r"lie in \[0, T = 1.0\]"),
+        (lambda: sd.solve(equation(), sd.Heun(), X, [1.0, -0.5]), ValueError, r"lie in \[0, T = 1.0\]"),
+        (lambda: sd.solve(equation(), sd.Heun(), X, [1.0, math.nan]), ValueError, "finite"),
+        (lambda: sd.solve(equation(), sd.Heun(), X, "abc"), TypeError, "vector of numbers"),
+        (lambda: sd.solve(equation(), sd.Heun(), X, None), TypeError, "vector of numbers"),
+        (lambda: sd.solve(equation(), sd.Heun(), np.ones((2, 2)), [1.0, 0.5]), TypeError, "not ndarray"),  # type: ignore[arg-type]
+        (lambda: sd.solve(equation(), sd.Heun, X, [1.0, 0.5]), TypeError, "solver object"),
         (lambda: sd.solve(equation(1.0), sd.Heun(), X, [1.0, 0.5], seed=0), ValueError, "use eta=0"),
+        (lambda: sd.solve(sd.SDE(lambda x, t: x[:, 0]), sd.Heun(), X[:, :1], [0, 1]), ValueError, "shape and dtype"),
+        (lambda: sd.solve(sd.SDE(lambda x, t: x.double()), sd.Heun(), X, [0, 1]), ValueError, "shape and dtype"),
+        (lambda: sd.solve(narrow(), sd.ExpEuler(), X, [1.0, 0.5]), ValueError, r"denoiser returned shape \(2, 1\)"),
+        (lambda: sd.solve(sd.OU(), sd.EulerMaruyama(), X, [0, 1], brownian=sd.Brownian((2, 1), 0, 1, 1)), ValueError,
+         "the path has shape"),
+        (lambda: sd.solve(equation(20.0), sd.ExpEuler(), X, [1.0, 0.9], brownian=lambda a, b: X), ValueError,
+         "eta is too large for a path"),
+        (lambda: sd.Reverse(sd.process.VP(), LAW.denoiser(sd.process.VP()), math.inf), ValueError, "noise level"),
+        (lambda: sd.Reverse(sd.process.VP(), LAW.denoiser(sd.process.VP()), math.nan), ValueError, "noise level"),
+        (lambda: sd.SDE(lambda x, t: x, 0.5), TypeError, "functions of"),  # type: ignore[arg-type]
+        (lambda: sd.grids.uniform(sd.process.VP(), 2.5), ValueError, "positive integer"),  # type: ignore[arg-type]
+        (lambda: sd.OU(theta=math.nan), ValueError, "theta > 0"),
         (lambda: sd.solve(equation(1.0), sd.EulerMaruyama(), X, [1.0, 0.5]), ValueError, "pass seed="),
         (lambda: sd.solve(equation(1.0), sd.DPMpp2M(), X, [1.0, 0.5], seed=0), ValueError, r"2M solves the ODE"),
         (lambda: sd.solve(sd.OU(), sd.ExpEuler(), X, [0.0, 0.5], seed=0), ValueError, "needs a Reverse"),
@@ -236,6 +391,12 @@ def test_divergence_names_step_and_time():
         sd.solve(broken, sd.ExpEuler(), X, [1.0, 0.5])
     with pytest.raises(FloatingPointError, match="denoising step"):
         sd.solve(broken, sd.ExpEuler(), X, [1.0, 0.0])
+    with pytest.raises(FloatingPointError, match="denoising step"):
+        list(sd.trajectory(broken, sd.ExpEuler(), X, [1.0, 0.0]))
+    with pytest.raises(FloatingPointError, match="5 steps were not enough at t = "):
+        sd.solve(sd.SDE(lambda x, t: -x), sd.Adaptive(rtol=1e-9, atol=1e-9, max_steps=5), X, [0.0, 1.0])
+    with pytest.raises(FloatingPointError, match="step size collapsed at t = "):
+        sd.solve(sd.SDE(lambda x, t: x * float("nan")), sd.Adaptive(), X, [0.0, 1.0])
 
 
 def test_progress_is_shown_when_asked_for(capsys):

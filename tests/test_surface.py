@@ -28,7 +28,8 @@ def test_every_public_name_is_there_and_documented():
 def test_table_rows_say_everything():
     for row in sd.solvers.table:
         assert row.key and row.name and row.paper and row.make().nfe == row.nfe and row.make().order == row.order
-        assert type(row.make()).__doc__
+        assert type(row.make()).__doc__ and row.eta == (1.0 if row.stochastic else 0.0)
+        assert (row.strong is not None) == row.stochastic
     assert len({row.key for row in sd.solvers.table}) == len(sd.solvers.table)
 
 
@@ -76,7 +77,9 @@ def test_verdicts_are_computed(capsys):
     assert claims.verdict("U1", {"rate": True, "limit": True}, slope=1.0041) == "holds"
     assert claims.verdict("U1", {"rate": True, "limit": False}) == "holds partly"
     assert claims.verdict("U1", {"rate": False}) == "does not hold"
-    assert "VERDICT U1: holds (slope = 1)" in capsys.readouterr().out
+    claims.verdict("U2", {"": True}, a=0.12345, b=torch.tensor(0.12345), c=torch.ones(()).numpy(), d=3, e="x")
+    told = capsys.readouterr().out
+    assert "VERDICT U1: holds (slope = 1)" in told and "(a = 0.123, b = 0.123, c = 1, d = 3, e = x)" in told
     with pytest.raises(ValueError, match="at least one check"):
         claims.verdict("U1", {})
 
