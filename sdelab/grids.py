@@ -7,6 +7,7 @@ sigma/alpha = e^{-lam} start where alpha > 0 and put the first time at t_start i
 
 import operator
 from collections.abc import Callable
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ def _grid(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     def grid(
         process: Process,
-        steps: int,
+        steps: SupportsIndex,
         t_start: float | None = None,
         t_end: float | None = None,
         zero: bool = False,
@@ -30,11 +31,11 @@ def _grid(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
     ) -> Tensor:
         start = process.T if t_start is None else float(t_start)
         end = process.t_min if t_end is None else float(t_end)
-        if not hasattr(steps, "__index__") or (steps := operator.index(steps)) < 1:
+        if not hasattr(steps, "__index__") or (n := operator.index(steps)) < 1:
             raise ValueError(f"steps must be a positive integer, not {steps!r}")
         if not 0 <= end < start <= process.T:
             raise ValueError(f"need 0 <= t_end < t_start <= T = {process.T}, not t_end = {end}, t_start = {start}")
-        inner = steps - 1 if zero else steps
+        inner = n - 1 if zero else n
         r = torch.linspace(0, 1, inner + 1, dtype=torch.float64)
         times = rule(process, r, start, end, **parameters) if inner else r
         times[0] = start
@@ -106,6 +107,6 @@ def karras(process, r, start, end, rho: float = 7.0):
     return process.t_of_lam(-ratio.log())
 
 
-def make(name: str, process: Process, steps: int, **parameters) -> Tensor:
+def make(name: str, process: Process, steps: SupportsIndex, **parameters) -> Tensor:
     """The grid of that name; an unknown one raises ``ValueError`` listing the near ones."""
     return named(table, name, "grid")(process, steps, **parameters)

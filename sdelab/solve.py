@@ -13,7 +13,9 @@ a and b are times on the clock that the solver names.
 """
 
 import math
+import operator
 from collections.abc import Iterator
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
@@ -36,7 +38,7 @@ class NFE:
         return self.denoise(x, t)
 
 
-def _drawer(n: int, seed: int | None, brownian, first: int):
+def _drawer(n: int, seed: SupportsIndex | None, brownian, first: SupportsIndex):
     """Noise of step n: from the given path, or fresh from the seed."""
 
     def draw(a: float, b: float, x: Tensor, std: float) -> tuple[Tensor, float]:
@@ -84,10 +86,10 @@ def trajectory(
     solver,
     x: Tensor,
     times,
-    seed: int | None = None,
+    seed: SupportsIndex | None = None,
     *,
     brownian=None,
-    first: int = 0,
+    first: SupportsIndex = 0,
     progress: bool | None = None,
     check: bool = True,
 ) -> Iterator[tuple[float, Tensor]]:
@@ -135,10 +137,10 @@ def solve(
     solver,
     x: Tensor,
     times,
-    seed: int | None = None,
+    seed: SupportsIndex | None = None,
     *,
     brownian=None,
-    first: int = 0,
+    first: SupportsIndex = 0,
     progress: bool | None = None,
 ) -> Tensor:
     """Carry the states x (n, ...) along ``equation`` from times[0] to times[-1]; returns the states there.
@@ -171,12 +173,12 @@ def sample(
     *,
     solver: str,
     grid: str = "karras",
-    steps: int | None = None,
-    nfe: int | None = None,
-    seed: int = 0,
+    steps: SupportsIndex | None = None,
+    nfe: SupportsIndex | None = None,
+    seed: SupportsIndex = 0,
     eta: float | None = None,
     final: str = "denoise",
-    first: int = 0,
+    first: SupportsIndex = 0,
     progress: bool | None = None,
 ) -> Tensor:
     """Sample by names, for menus and the command line: carry x_T (n, ...) from t = T to data.
@@ -193,7 +195,7 @@ def sample(
     to_zero = final == "denoise"
     if steps is None:
         assert nfe is not None
-        steps = (nfe - to_zero) // method.nfe + to_zero
+        steps = (operator.index(nfe) - to_zero) // method.nfe + to_zero
         if steps < 1 + to_zero:
             raise ValueError(
                 f"{nfe} network calls are too few for {method.name}: it needs {method.nfe} per step"

@@ -271,8 +271,8 @@ def test_grid_formulas():
     torch.testing.assert_close(ours, (high + r * (low - high)) ** 5, rtol=1e-12, atol=0)
     flow = sd.process.RectifiedFlow()  # lam is infinite at T: the grading starts a thousandth inside
     graded = flow.lam(sd.grids.logsnr(flow, 5, t_end=0.1))[1:]
-    ends = flow.lam(torch.tensor([0.999, 0.1], dtype=F64))
-    torch.testing.assert_close(graded, torch.linspace(*ends.tolist(), 6, dtype=F64)[1:], rtol=1e-9, atol=1e-9)
+    high, low = flow.lam(torch.tensor([0.999, 0.1], dtype=F64)).tolist()
+    torch.testing.assert_close(graded, torch.linspace(high, low, 6, dtype=F64)[1:], rtol=1e-9, atol=1e-9)
 
 
 def test_sample_by_name():

@@ -77,7 +77,8 @@ def test_verdicts_are_computed(capsys):
     assert claims.verdict("U1", {"rate": True, "limit": True}, slope=1.0041) == "holds"
     assert claims.verdict("U1", {"rate": True, "limit": False}) == "holds partly"
     assert claims.verdict("U1", {"rate": False}) == "does not hold"
-    claims.verdict("U2", {"": True}, a=0.12345, b=torch.tensor(0.12345), c=torch.ones(()).numpy(), d=3, e="x")
+    others = {"b": torch.tensor(0.12345), "c": torch.ones(()).numpy()}
+    claims.verdict("U2", {"": True}, a=0.12345, **others, d=3, e="x")  # type: ignore[arg-type]
     told = capsys.readouterr().out
     assert "VERDICT U1: holds (slope = 1)" in told and "(a = 0.123, b = 0.123, c = 1, d = 3, e = x)" in told
     with pytest.raises(ValueError, match="at least one check"):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..reverse import Reverse
@@ -98,7 +99,8 @@ class ExpAdams:
         if not isinstance(equation, Reverse):
             raise ValueError(f"{type(self).__name__} needs a Reverse equation (denoiser and process), not any SDE")
         process, e2 = equation.process, equation.eta**2
-        alpha, sigma, lam = ([float(f(t)) for t in times] for f in (process.alpha, process.sigma, process.lam))
+        ts = torch.tensor(times, dtype=torch.float64)
+        alpha, sigma, lam = (f(ts).tolist() for f in (process.alpha, process.sigma, process.lam))
         entries = []
         for n, s in enumerate(times[:-1]):
             h = lam[n + 1] - lam[n]
