@@ -154,7 +154,8 @@ class GaussianMixture:
             log_joint, y, total = self._terms(x, alpha, noise_var)
             _, means, var, _ = self._like(x)
             posterior = means + self._back(alpha * var / total * y, x)
-            return (log_joint.softmax(1)[..., None] * posterior).sum(1)
+            D = (log_joint.softmax(1)[..., None] * posterior).sum(1)
+            return torch.where(like(process.var(t), x) == 0, x / like(process.alpha(t), x), D) if t.ndim else D
 
         return denoise
 
