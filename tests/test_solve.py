@@ -101,6 +101,10 @@ def test_times_of_any_make():
         assert torch.equal(sd.solve(equation(), sd.Heun(), X, ts), exact)
     process = sd.process.Cosine(T=0.999)  # in single precision a little more than T
     ode = sd.Reverse(process, LAW.denoiser(process), 0.0)
+    flow = sd.process.RectifiedFlow()  # past its T alpha is negative
+    straight = sd.Reverse(flow, LAW.denoiser(flow), 0.0)
+    late = sd.solve(straight, sd.ExpEuler(), X, [1 + 5e-8, 0.5])
+    assert torch.equal(late, sd.solve(straight, sd.ExpEuler(), X, [1.0, 0.5]))
     out = sd.solve(ode, sd.ExpEuler(), X, torch.tensor([0.999, 0.5]))
     torch.testing.assert_close(out, sd.solve(ode, sd.ExpEuler(), X, [0.999, 0.5]))
 

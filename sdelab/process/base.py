@@ -104,7 +104,7 @@ class Process:
         a = torch.where(still, 1.0, (self.log_alpha(t) - self.log_alpha(s)).exp())
         # var_t - a^2 var_s = -var_t expm1(2 (lam_t - lam_s)): no cancellation for short steps
         h = torch.where(still, 0.0, self.lam(t) - self.lam(s))
-        return a, torch.where(self.var(s) == 0, self.var(t), self.var(t) * -torch.expm1(2 * h)).sqrt()
+        return a, (self.var(t) * -torch.expm1(2 * h)).sqrt()
 
     def sde(self) -> SDE:
         """The forward SDE dx = f(t) x dt + g(t) dw."""
