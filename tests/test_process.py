@@ -45,6 +45,13 @@ def test_lam_and_back(name, u):
     assert float(sd.process.Process.t_of_lam(p, p.lam(t))) == pytest.approx(t, rel=1e-9)  # bisection, the general route
 
 
+@pytest.mark.parametrize("process", [sd.process.VP(), sd.process.SubVP(0.1, 40.0), sd.process.VP(1.0, 1.0)])
+def test_lam_and_back_at_both_ends(process):
+    """Where alpha is 1 to rounding, and where it is nearly 0; a constant beta is a VP like any other."""
+    for t in (1e-9, 1e-6, 1e-3, 0.9, 1.0):
+        assert float(process.t_of_lam(process.lam(t))) == pytest.approx(t, rel=1e-12)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @given(u=inside, v=inside)
 def test_transition_composes(name, u, v):
@@ -81,7 +88,7 @@ def test_the_forward_sde_has_the_stated_coefficients(name):
 
 def test_discrete_betas_at_every_knot():
     """The drift is that of the step that ends at t = n/N; alpha and lam are exact at all knots, and lam turns back."""
-    for N in (1, 10, 1000):
+    for N in (1, 10, 25, 1000):  # 7/25 * 25 > 7 in floating point
         betas = sd.process.ddpm_betas(N) if N > 1 else torch.tensor([0.3], dtype=F64)
         p, t = sd.process.DiscreteBetas(betas), torch.arange(1, N + 1, dtype=F64) / N
         torch.testing.assert_close(p.f(t), 0.5 * N * torch.log1p(-betas), rtol=1e-14, atol=0)
