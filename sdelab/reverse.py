@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from .process import Process, Time, like
@@ -25,6 +26,7 @@ class Reverse(SDE):
         if not 0 <= eta < math.inf:
             raise ValueError(f"eta is a noise level: 0 (ODE), 1 (reverse SDE) or any number above, not {eta}")
         self.process, self._denoise, self.eta = process, denoise, float(eta)
+        self._rates: dict[float, tuple[float, float, float]] = {}
         super().__init__(self._drift, self._diffusion if eta > 0 else None)
 
     def denoise(self, x: Tensor, t: Time) -> Tensor:
@@ -43,7 +45,29 @@ class Reverse(SDE):
         """grad log p_t(x) = -(x - alpha D)/sigma^2 (Tweedie)."""
         return -self.eps(x, t) / like(self.process.sigma(t), x)
 
+    def rates(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(p, q, b) of dx = (p x + q D) dt + b dw at the times t: the drift is linear in x and the denoiser."""
+        process = self.process
+        sigma, alpha = process.sigma(t), process.alpha(t)
+        rate = process.d_sigma(t)
+        if self.eta:
+            rate = rate + 0.5 * self.eta**2 * process.g2(t) / sigma
+        p = rate / sigma
+        return p, process.d_alpha(t) - alpha * p, self.eta * process.g(t)
+
+    def prepare(self, times) -> list[tuple[float, float, float]]:
+        """Compute :meth:`rates` at all ``times`` at once, and keep them as numbers for the steps to come."""
+        rows = zip(*(c.tolist() for c in self.rates(torch.as_tensor(times, dtype=torch.float64))), strict=True)
+        self._rates = dict(zip(map(float, times), rows, strict=True))
+        return list(self._rates.values()) if len(self._rates) == len(times) else [self._rates[float(t)] for t in times]
+
+    def _at(self, t: float) -> tuple[float, float, float]:
+        return self._rates.get(t) or self.prepare([t])[0]
+
     def _drift(self, x: Tensor, t: Time) -> Tensor:
+        if isinstance(t, float):
+            p, q, _ = self._at(t)
+            return torch.mul(self.denoise(x, t), q).add_(x, alpha=p)
         p = self.process
         D = self.denoise(x, t)
         eps = (x - like(p.alpha(t), x) * D) / like(p.sigma(t), x)
@@ -52,5 +76,7 @@ class Reverse(SDE):
             rate = rate + 0.5 * self.eta**2 * p.g2(t) / p.sigma(t)
         return like(p.d_alpha(t), x) * D + like(rate, x) * eps
 
-    def _diffusion(self, x: Tensor, t: Time) -> Tensor:
+    def _diffusion(self, x: Tensor, t: Time) -> Tensor | float:
+        if isinstance(t, float):
+            return self._at(t)[2]
         return like(self.eta * self.process.g(t), x)

@@ -9,12 +9,16 @@ A solver is an object with
     step(equation, x, entry, memory, draw) -> x
 
 and ``draw(a, b, x, std) -> (z, scale)`` gives scale * z ~ N(0, std^2), driven by W(b) - W(a) where a path is given;
-a and b are times on the clock that the solver names.
+a and b are times on the clock that the solver names, or None for noise that no path drives. A step may draw more than
+once, over intervals that do not overlap. ``memory["keep_states"]`` tells whether states have been handed out: if not,
+a step may write over the x that it returned itself. Nearly every solver is a :class:`sdelab.solvers.linear.Linear`.
 """
 
+import itertools
 import math
 import operator
 from collections.abc import Iterator
+from functools import partial
 from typing import SupportsIndex
 
 import torch
@@ -38,19 +42,22 @@ class NFE:
         return self.denoise(x, t)
 
 
-def _drawer(n: int, seed: SupportsIndex | None, brownian, first: SupportsIndex):
-    """Noise of step n: from the given path, or fresh from the seed."""
+def _drawer(seed: SupportsIndex | None, brownian, first: SupportsIndex, n: int):
+    """Noise of step n: from the given path, or fresh from the seed, with a key for each draw of the step."""
+    keys = map((noise.STEP, n).__add__, itertools.chain([()], ((j,) for j in itertools.count(1))))
 
-    def draw(a: float, b: float, x: Tensor, std: float) -> tuple[Tensor, float]:
-        if brownian is not None:
-            if a == b:
-                raise ValueError(f"the solver's clock stands still at {a}: eta is too large for a path; pass seed=")
-            w = brownian(a, b).to(x)
-            if w.shape != x.shape:
-                raise ValueError(f"the path has shape {tuple(w.shape)} and x {tuple(x.shape)}: they must be the same")
-            return w, std / math.sqrt(abs(b - a))
-        assert seed is not None  # checked before the run
-        return noise.normal(x.shape, seed, (noise.STEP, n), first, x.dtype, x.device), std
+    def draw(a: float | None, b: float | None, x: Tensor, std: float) -> tuple[Tensor, float]:
+        if brownian is None:
+            assert seed is not None  # checked before the run
+            return noise.normal(x.shape, seed, next(keys), first, x.dtype, x.device), std
+        if a is None or b is None:
+            raise ValueError("no Brownian path drives this solver's noise: pass seed= instead of brownian=")
+        if a == b:
+            raise ValueError(f"the solver's clock stands still at {a}: eta is too large for a path; pass seed=")
+        w = brownian(a, b).to(x)
+        if w.shape != x.shape:
+            raise ValueError(f"the path has shape {tuple(w.shape)} and x {tuple(x.shape)}: they must be the same")
+        return w, std / math.sqrt(abs(b - a))
 
     return draw
 
@@ -76,8 +83,9 @@ def _checked(equation: SDE, solver, x: Tensor, times, seed, brownian) -> list[fl
             f"at t = {ts[0]} alpha = 0 and the reverse SDE's drift is infinite: {name} cannot start there; "
             "start inside (t_start=), or use an exponential solver, which is exact there"
         )
-    if equation.stochastic and seed is None and brownian is None:
-        raise ValueError("this equation has noise: pass seed= (fresh draws) or brownian= (a path)")
+    if (equation.stochastic or getattr(solver, "noisy", False)) and seed is None and brownian is None:
+        what = "equation has noise" if equation.stochastic else f"solver ({name}) adds noise"
+        raise ValueError(f"this {what}: pass seed= (fresh draws) or brownian= (a path)")
     return ts
 
 
@@ -91,26 +99,27 @@ def trajectory(
     brownian=None,
     first: SupportsIndex = 0,
     progress: bool | None = None,
-    check: bool = True,
 ) -> Iterator[tuple[float, Tensor]]:
     """Lazily yield (t, x) at every time, the start included; arguments as in :func:`solve`.
 
     Divergence (NaN or infinity) raises ``FloatingPointError`` naming the step and the time at which it happened.
     """
     ts = _checked(equation, solver, x, times, seed, brownian)
-    return _run(equation, solver, x, ts, seed, brownian, first, progress, check)
+    return run(equation, solver, x, ts, partial(_drawer, seed, brownian, first), progress)
 
 
-def _run(equation, solver, x, ts, seed, brownian, first, progress, check):
+def run(equation, solver, x, ts, drawer, progress=None, check=True, keep_states=True):
+    """The loop itself, without checks of its arguments; ``drawer(n)`` makes the ``draw`` of step n."""
     to_zero = isinstance(equation, Reverse) and float(equation.process.var(ts[-1])) == 0
     plan = solver.plan(equation, ts[:-1] if to_zero else ts) if len(ts) > 1 + to_zero else []
     memory = solver.start()
+    memory["keep_states"] = keep_states
     yield ts[0], x
     silent = None if progress is None else not progress  # None: only on a terminal, and only when it takes a while
     bar = tqdm(total=len(ts) - 1, delay=2.0, disable=silent, desc=type(solver).__name__, leave=False)
     with bar:
         for n, entry in enumerate(plan):
-            new = solver.step(equation, x, entry, memory, _drawer(n, seed, brownian, first))
+            new = solver.step(equation, x, entry, memory, drawer(n))
             if new.shape != x.shape or new.dtype != x.dtype:
                 raise ValueError(
                     f"a step made {new.dtype} {tuple(new.shape)} of {x.dtype} {tuple(x.shape)}: the drift, the "
@@ -153,10 +162,9 @@ def solve(
     ``ValueError``; divergence ``FloatingPointError`` with the step and the time.
     """
     out = x
-    states = trajectory(
-        equation, solver, x, times, seed, brownian=brownian, first=first, progress=progress, check=False
-    )
-    for _, out in states:  # noqa: B007
+    ts = _checked(equation, solver, x, times, seed, brownian)
+    drawer = partial(_drawer, seed, brownian, first)
+    for _, out in run(equation, solver, x, ts, drawer, progress, check=False, keep_states=False):  # noqa: B007
         pass
     # One check at the end costs no synchronisation per step; if it fails, a replay finds the place.
     if not torch.isfinite(out).all():
@@ -190,17 +198,24 @@ def sample(
     method = solvers.row(solver)
     if final not in ("denoise", "stop"):
         raise ValueError(f"final must be 'denoise' or 'stop', not {final!r}")
-    if (steps is None) == (nfe is None):
-        raise ValueError("give either steps or nfe (a budget of network calls)")
     to_zero = final == "denoise"
-    if steps is None:
+    if method.adaptive and nfe is None:
+        made, steps = method.make(), 1 + to_zero if steps is None else steps
+    elif method.adaptive:
+        raise ValueError(f"{method.name} chooses its own steps: give a tolerance to its class, not nfe")
+    elif (steps is None) == (nfe is None):
+        raise ValueError("give either steps or nfe (a budget of network calls)")
+    elif steps is not None:
+        made = method.make()
+    else:
         assert nfe is not None
-        steps = (operator.index(nfe) - to_zero) // method.nfe + to_zero
-        if steps < 1 + to_zero:
+        made, steps = method.fit(operator.index(nfe) - to_zero)
+        if steps < 1:
             raise ValueError(
-                f"{nfe} network calls are too few for {method.name}: it needs {method.nfe} per step"
+                f"{nfe} network calls are too few for {method.name}: it needs {method.calls(1)} for a step"
                 + " and one to denoise" * to_zero
             )
+        steps += to_zero
     equation = Reverse(process, denoise, method.eta if eta is None else eta)
     times = grids.make(grid, process, steps, zero=to_zero)
-    return solve(equation, method.make(), x_T, times, seed, first=first, progress=progress)
+    return solve(equation, made, x_T, times, seed, first=first, progress=progress)

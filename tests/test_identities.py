@@ -97,7 +97,7 @@ def test_the_family_by_its_definition(name, eta):
         torch.testing.assert_close(equation.drift(x, t), drift, rtol=1e-8, atol=1e-8)
         torch.testing.assert_close(equation.score(x, t), score, rtol=1e-8, atol=1e-8)
         torch.testing.assert_close(equation.eps(x, t), -process.sigma(t) * score, rtol=1e-8, atol=1e-8)
-        assert torch.as_tensor(equation.diffusion(x, t)).item() == pytest.approx(eta * float(process.g(t)), rel=1e-14)
+        assert float(equation.diffusion(x, t)) == pytest.approx(eta * float(process.g(t)), rel=1e-14)
         for each in (equation.drift, equation.score):
             torch.testing.assert_close(each(x, times)[i], each(x, t)[i], rtol=1e-12, atol=1e-12)
     if eta:

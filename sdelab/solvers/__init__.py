@@ -2,7 +2,8 @@
 
 from .classical import RK4, Adaptive, Bosh3, Dopri5, Euler, EulerMaruyama, Heun, Milstein, RungeKutta
 from .exponential import DPMpp2M, ExpAdams, ExpEuler
-from .table import Row, row, table
+from .row import Row
+from .table import row, table
 
 __all__ = [
     "RK4",

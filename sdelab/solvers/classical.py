@@ -4,10 +4,15 @@ They run on any SDE or ODE, the reverse diffusion included (with decreasing time
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
+
+from ..reverse import Reverse
+from .linear import Entry, Linear, Stage, fold
+from .row import Row
 
 
 class _InTime:
@@ -16,6 +21,8 @@ class _InTime:
     ode_only, in_time = False, True
 
     def plan(self, equation, times):
+        if isinstance(equation, Reverse):
+            equation.prepare(times)
         return list(pairwise(times))
 
     def start(self):
@@ -37,7 +44,8 @@ class EulerMaruyama(_InTime):
         if not equation.stochastic:
             return new
         z, scale = draw(s, t, x, math.sqrt(abs(t - s)))
-        return new.add_(equation.diffusion(x, s) * z, alpha=scale)
+        b = equation.diffusion(x, s)
+        return new.add_(b * z, alpha=scale) if torch.is_tensor(b) else new.add_(z, alpha=scale * b)
 
 
 class Milstein(_InTime):
@@ -65,39 +73,55 @@ class Milstein(_InTime):
         return new + b * dw
 
 
-class RungeKutta(_InTime):
+class RungeKutta(Linear):
     """Explicit Runge–Kutta by tableau: k_i = f(x + h sum_j A_ij k_j, s + c_i h), x + h sum_i b_i k_i.
 
-    ``b_low`` is the embedded method whose difference estimates the error (for :class:`Adaptive`).
+    ``b_low`` is the embedded method whose difference estimates the error (for :class:`Adaptive`); stages that only it
+    needs are left out of fixed steps. On :class:`Reverse` the slopes are linear in x and D, and the coefficients of a
+    step are computed before the run.
     """
 
-    ode_only = True
-    A: tuple[tuple[float, ...], ...] = ((),)
+    ode_only = in_time = True
+    A: Sequence[tuple[float, ...]] = ((),)
     b: tuple[float, ...] = (1.0,)
     b_low: tuple[float, ...] | None = None
-    order = 1
 
     @property
-    def nfe(self) -> int:
-        return len(self.b)
+    def nfe(self) -> int:  # type: ignore[override]
+        return max(i for i, weight in enumerate(self.b, 1) if weight)
 
-    def stages(self, equation, x: Tensor, s: float, h: float) -> list[Tensor]:
+    def plan(self, equation, times):
+        if not isinstance(equation, Reverse):
+            return list(pairwise(times))
+        c = [sum(row) for row in self.A[: self.nfe]]
+        inner = [s + r * (t - s) for s, t in pairwise(times) for r in c]
+        rates = iter(zip(inner, equation.prepare(inner), strict=True))
+        return [Entry(self.folded(t - s, [next(rates) for _ in c]), remember=False) for s, t in pairwise(times)]
+
+    def folded(self, h: float, rates) -> tuple[Stage, ...]:
+        """The stages of a step of length h on x' = p x + q D; rates: (time, (p, q, _)) of each stage."""
+        rows = [*self.A[1 : len(rates)], self.b[: len(rates)]]
+        return fold([
+            Stage(time, (p, q), 1.0, [h * a for a in reversed(row)])
+            for row, (time, (p, q, _)) in zip(rows, rates, strict=True)
+        ])  # fmt: skip
+
+    def slopes(self, equation, x: Tensor, s: float, h: float, count: int) -> list[Tensor]:
         ks: list[Tensor] = []
-        for row in self.A:
-            y = x
-            for a, k in zip(row, ks, strict=True):
-                y = torch.add(y, k, alpha=h * a) if a else y
-            ks.append(equation.drift(y, s + sum(row) * h))
+        for row in self.A[:count]:
+            ks.append(equation.drift(self.combine(x, ks, h, row), s + sum(row) * h))
         return ks
 
     def combine(self, x: Tensor, ks, h: float, weights) -> Tensor:
-        for w, k in zip(weights, ks, strict=True):
+        for w, k in zip(weights, ks, strict=False):
             x = torch.add(x, k, alpha=h * w) if w else x
         return x
 
     def step(self, equation, x: Tensor, entry, memory, draw) -> Tensor:
+        if isinstance(entry, Entry):
+            return super().step(equation, x, entry, memory, draw)
         s, t = entry
-        return self.combine(x, self.stages(equation, x, s, t - s), t - s, self.b)
+        return self.combine(x, self.slopes(equation, x, s, t - s, self.nfe), t - s, self.b)
 
 
 class Euler(RungeKutta):
@@ -117,14 +141,14 @@ class RK4(RungeKutta):
 
 
 class Bosh3(RungeKutta):
-    """Bogacki & Shampine (1989), 3(2). Order 3. NFE 4 (3 for the step, 1 for the error estimate)."""
+    """Bogacki & Shampine (1989), 3(2). Order 3. NFE 3, and 1 more for the error estimate."""
 
     A = ((), (1 / 2,), (0.0, 3 / 4), (2 / 9, 1 / 3, 4 / 9))
     b, b_low, order = (2 / 9, 1 / 3, 4 / 9, 0.0), (7 / 24, 1 / 4, 1 / 3, 1 / 8), 3
 
 
 class Dopri5(RungeKutta):
-    """Dormand & Prince (1980), 5(4). Order 5. NFE 7 (6 for the step, 1 for the error estimate)."""
+    """Dormand & Prince (1980), 5(4). Order 5. NFE 6, and 1 more for the error estimate."""
 
     A = (
         (),
@@ -160,7 +184,7 @@ class Adaptive(_InTime):
         if rtol < 0 or atol < 0 or rtol + atol == 0:
             raise ValueError(f"tolerances must not be negative nor both zero, not rtol={rtol}, atol={atol}")
         self.rtol, self.atol, self.max_steps = rtol, atol, max_steps
-        self.order, self.nfe = self.pair.order, self.pair.nfe
+        self.order, self.nfe = self.pair.order, len(self.pair.b)
         self.accepted = self.rejected = 0
 
     def start(self):
@@ -181,7 +205,7 @@ class Adaptive(_InTime):
         while (left := abs(end - s)) > 0:
             last = h >= left * (1 - 1e-10)  # no sliver of a step for the rounding of s + h
             size = left if last else h
-            ks = self.pair.stages(equation, x, s, sign * size)
+            ks = self.pair.slopes(equation, x, s, sign * size, self.nfe)
             new = self.pair.combine(x, ks, sign * size, self.pair.b)
             low = self.pair.combine(x, ks, sign * size, self.pair.b_low)
             error = self._error(x, new, low)
@@ -201,3 +225,14 @@ class Adaptive(_InTime):
                 h = size * (max(0.2, 0.9 * error ** (-1 / q)) if error < float("inf") else 0.2)
         memory["h"] = h
         return x
+
+
+ROWS = (
+    Row("euler_maruyama", "Euler–Maruyama", "classical", EulerMaruyama, 1, 1, "Maruyama (1955)", True, 1.0),
+    Row("milstein", "Milstein", "classical", Milstein, 1, 1, "Milstein (1975)", True, 1.0),
+    Row("euler", "Euler (in t)", "classical", Euler, 1, 1, "Euler (1768)"),
+    Row("heun", "Heun", "classical", Heun, 2, 2, "Heun (1900); Karras et al. (2022), alg. 1"),
+    Row("rk4", "RK4", "classical", RK4, 4, 4, "Kutta (1901)"),
+    Row("bosh3", "Bogacki–Shampine 3(2)", "classical", Bosh3, 3, 3, "Bogacki & Shampine (1989)"),
+    Row("dopri5", "Dormand–Prince 5(4)", "classical", Dopri5, 5, 6, "Dormand & Prince (1980)"),
+)

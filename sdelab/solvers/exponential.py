@@ -11,13 +11,11 @@ Brownian path, the clock is c = e^{2 eta^2 lam}: the last term is sigma_t [W(c_t
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ..reverse import Reverse
+from .linear import Entry, Linear, Stage, Step, decay, noisy
+from .row import Row
 
 
 def moments(z: float, count: int) -> list[float]:
@@ -51,23 +49,7 @@ def weights(h: float, k: float, nodes: Sequence[float]) -> list[float]:
     return np.linalg.solve(vandermonde, moments(k * h, len(nodes))).tolist()
 
 
-def _clock(e2: float, lam: float) -> float:
-    """Brownian time e^{2 eta^2 lam} of the exponential solvers (capped where float64 would overflow)."""
-    return math.exp(min(2 * e2 * lam, 700.0)) if e2 else 0.0
-
-
-class Entry(NamedTuple):
-    """One step from s to t: x_t = keep x_s + sum_j predict_j D_j + std z, z driven by W on ``clock``."""
-
-    s: float
-    keep: float
-    predict: list[float]
-    correct: list[float] | None
-    std: float
-    clock: tuple[float, float]
-
-
-class ExpAdams:
+class ExpAdams(Linear):
     """Exponential Adams method of order p in lam, for every eta: predictor through the last p nodes, and, with
     ``corrector=True``, a corrector through the new one as well.
 
@@ -80,68 +62,22 @@ class ExpAdams:
     2023), here with exact weights.
     """
 
-    ode_only = in_time = False
-    nfe = 1
-
     def __init__(self, order: int = 2, corrector: bool = False):
         if order not in (1, 2, 3, 4):
             raise ValueError(f"order must be 1, 2, 3 or 4, not {order!r}")
-        self.points, self.corrector = order, corrector
+        self.history, self.corrector = order - 1, corrector
         self.order = order + corrector
-
-    def start(self):
-        return {"past": [], "base": None, "correct": None}
 
     def weights(self, h: float, k: float, nodes: Sequence[float]) -> list[float]:
         return weights(h, k, nodes)
 
-    def plan(self, equation, times) -> list[Entry]:
-        if not isinstance(equation, Reverse):
-            raise ValueError(f"{type(self).__name__} needs a Reverse equation (denoiser and process), not any SDE")
-        process, e2 = equation.process, equation.eta**2
-        ts = torch.tensor(times, dtype=torch.float64)
-        alpha, sigma, lam = (f(ts).tolist() for f in (process.alpha, process.sigma, process.lam))
-        entries = []
-        for n, s in enumerate(times[:-1]):
-            h = lam[n + 1] - lam[n]
-            past = [lam[j] - lam[n] for j in range(n, max(n - self.points, -1), -1) if math.isfinite(lam[j])]
-            nodes = past if math.isfinite(h) else [0.0]
-            predict = [alpha[n + 1] * w for w in self.weights(h, 1 + e2, nodes)]
-            correct = None
-            if self.corrector and math.isfinite(h) and n + 2 < len(times):
-                correct = [alpha[n + 1] * w for w in weights(h, 1 + e2, [h, *nodes])]
-            entries.append(Entry(
-                s=s,
-                keep=sigma[n + 1] / sigma[n] * math.exp(-e2 * h) if e2 else sigma[n + 1] / sigma[n],
-                predict=predict,
-                correct=correct,
-                std=sigma[n + 1] * math.sqrt(-math.expm1(-2 * e2 * h)) if e2 else 0.0,
-                clock=(_clock(e2, lam[n]), _clock(e2, lam[n + 1])),
-            ))  # fmt: skip
-        return entries
-
-    def step(self, equation, x: Tensor, entry: Entry, memory, draw) -> Tensor:
-        past = memory["past"]
-        past.insert(0, equation.denoise(x, entry.s))
-        if memory["correct"]:
-            x = _combine(memory["base"], memory["correct"], past)
-        del past[self.points :]
-        x = x * entry.keep
-        if entry.std:
-            z, scale = draw(*entry.clock, x, entry.std)
-            x = x.add_(z, alpha=scale)
-        if self.corrector:  # what the corrector will start from: it needs one node more than the predictor
-            memory["base"], memory["correct"] = x, entry.correct
-            return _combine(x, entry.predict, past)
-        return _combine(x, entry.predict, past, out=x)
-
-
-def _combine(base: Tensor, ws: Sequence[float], Ds: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
-    """base + sum_j w_j D_j; in place where the caller owns ``out``."""
-    total = base.add(Ds[0], alpha=ws[0]) if out is None else out.add_(Ds[0], alpha=ws[0])
-    for w, D in zip(ws[1:], Ds[1 : len(ws)], strict=True):
-        total.add_(D, alpha=w)
-    return total
+    def entry(self, step: Step) -> Entry:
+        s, t, h, k = step.s, step.t, step.h, 1 + step.e2
+        nodes = [0.0, *(p.lam - s.lam for p in step.past)]
+        predict = [t.alpha * w for w in self.weights(h, k, nodes)]
+        correct = [t.alpha * w for w in weights(h, k, [h, *nodes])] if self.corrector and not step.last else None
+        stage = Stage(s.t, None, decay(s, t, step.e2), predict, **noisy(s, t, step.e2))
+        return Entry((stage,), correct)
 
 
 class ExpEuler(ExpAdams):
@@ -163,10 +99,10 @@ class DPMpp2M(ExpAdams):
     def __init__(self):
         super().__init__(order=2)
 
-    def plan(self, equation, times):
+    def check(self, equation) -> None:
+        super().check(equation)
         if equation.stochastic:
             raise ValueError("DPM++ 2M solves the ODE (eta = 0); ExpAdams(2) is the same family for every eta")
-        return super().plan(equation, times)
 
     def weights(self, h: float, k: float, nodes: Sequence[float]) -> list[float]:
         mass = -math.expm1(-k * h)
@@ -174,3 +110,17 @@ class DPMpp2M(ExpAdams):
             return [mass]
         ratio = 0.5 * h / -nodes[1]
         return [mass * (1 + ratio), -mass * ratio]
+
+
+_LU, _ZHAO = "Lu et al. (2022), exact weights", "Zhao et al. (2023), exact weights"
+
+ROWS = (
+    Row("ddim", "DDIM", "exponential", ExpEuler, 1, 1, "Song, Meng & Ermon (2021), eq. 12"),
+    Row("ddpm", "DDPM", "exponential", ExpEuler, 1, 1, "Ho et al. (2020), eq. 6–7", True, 1.0),
+    Row("dpmpp_2m", "DPM++ 2M", "exponential", DPMpp2M, 2, 1, "Lu et al. (2022), DPM-Solver++, alg. 2"),
+    Row("exp_adams_2", "exponential Adams 2", "exponential", lambda: ExpAdams(2), 2, 1, _LU),
+    Row("exp_adams_3", "exponential Adams 3", "exponential", lambda: ExpAdams(3), 3, 1, _LU),
+    Row("exp_adams_1c", "exponential Adams 1 + corrector", "exponential", lambda: ExpAdams(1, True), 2, 1, _ZHAO),
+    Row("exp_adams_2c", "exponential Adams 2 + corrector", "exponential", lambda: ExpAdams(2, True), 3, 1, _ZHAO),
+    Row("exp_adams_3c", "exponential Adams 3 + corrector", "exponential", lambda: ExpAdams(3, True), 4, 1, _ZHAO),
+)

@@ -1,0 +1,253 @@
+"""The step that nearly every diffusion solver shares: linear combinations whose coefficients the times alone decide.
+
+A step from s to t is a list of stages. Each evaluates the denoiser once and combines what is known,
+
+    v_i = p y_i + q D(y_i, t_i)                                  the value that the method interpolates: D, eps, a slope
+    y_{i+1} = keep x + sum_j w_j v_j + sum_l c_l z_l             newest value first, those of past steps after them
+
+with y_1 = x; the last y is the new state. A solver is therefore a rule that writes down numbers, and this file is the
+only place that touches states. Numbers are float64 on the CPU, computed once per grid; states stay on their device.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..process import Process
+from ..reverse import Reverse
+
+
+class Point(NamedTuple):
+    """A time, and alpha, sigma and lam = log(alpha/sigma) there."""
+
+    t: float
+    alpha: float
+    sigma: float
+    lam: float
+
+    @property
+    def ratio(self) -> float:
+        """sigma/alpha, EDM's noise level; infinite where alpha = 0."""
+        return self.sigma / self.alpha if self.alpha else math.inf
+
+
+def points(process: Process, times: Sequence[float]) -> list[Point]:
+    """The points at ``times``, all at once."""
+    ts = torch.tensor(times, dtype=torch.float64)
+    return list(map(Point, ts.tolist(), *(f(ts).tolist() for f in (process.alpha, process.sigma, process.lam))))
+
+
+def points_at(process: Process, lams: Sequence[float]) -> list[Point]:
+    """The points where lam has the given values (kept as given; t by inversion)."""
+    lam = torch.tensor(lams, dtype=torch.float64)
+    found = points(process, process.t_of_lam(lam).tolist())
+    return [p._replace(lam=given) for p, given in zip(found, lam.tolist(), strict=True)]
+
+
+class Stage(NamedTuple):
+    """One evaluation (none if ``t`` is None: then x itself is replaced, as by churn) and the combination after it.
+
+    value: (p, q) of v = p y + q D, or None for v = D. draws: intervals (a, b) of the solver's clock, each giving one
+    standard normal z; None for noise that no path drives. noise: coefficients of all z of the step so far, in order.
+    """
+
+    t: float | None
+    value: tuple[float, float] | None
+    keep: float
+    weights: Sequence[float] = ()
+    draws: Sequence[tuple[float, float] | None] = ()
+    noise: Sequence[float] = ()
+
+
+class Entry(NamedTuple):
+    """One step: its stages; weights of a corrector, [new value, then as in the last stage], applied when the next step
+    evaluates at the new point; whether the first value is kept for later steps."""
+
+    stages: Sequence[Stage]
+    correct: Sequence[float] | None = None
+    remember: bool = True
+
+
+class Step(NamedTuple):
+    """What a solver may look at when it writes an entry: the n-th step of ``steps``, from s to t, with its inner nodes,
+    the points of past steps whose values are remembered (newest first), and eta^2."""
+
+    n: int
+    steps: int
+    s: Point
+    t: Point
+    inner: Sequence[Point]
+    past: Sequence[Point]
+    e2: float
+
+    @property
+    def h(self) -> float:
+        """lam_t - lam_s."""
+        return self.t.lam - self.s.lam
+
+    @property
+    def last(self) -> bool:
+        return self.n + 1 == self.steps
+
+
+def clock(e2: float, lam: float) -> float:
+    """Brownian time e^{2 eta^2 lam} of the exponential solvers (capped where float64 would overflow)."""
+    return math.exp(min(2 * e2 * lam, 700.0)) if e2 else 0.0
+
+
+def decay(s: Point, t: Point, e2: float) -> float:
+    """(sigma_t/sigma_s) e^{-eta^2 h}: what is left of x_s."""
+    return t.sigma / s.sigma * math.exp(-e2 * (t.lam - s.lam)) if e2 else t.sigma / s.sigma
+
+
+def spread(s: Point, t: Point, e2: float) -> float:
+    """sigma_t sqrt(1 - e^{-2 eta^2 h}): the standard deviation of the noise added from s to t."""
+    return t.sigma * math.sqrt(-math.expm1(-2 * e2 * (t.lam - s.lam))) if e2 else 0.0
+
+
+def ticks(s: Point, t: Point, e2: float) -> tuple[float, float]:
+    """The step's interval on the exponential solvers' clock."""
+    return clock(e2, s.lam), clock(e2, t.lam)
+
+
+def noisy(s: Point, t: Point, e2: float) -> dict:
+    """The arguments ``draws`` and ``noise`` of a stage that carries the noise of the whole step from s to t."""
+    return {"draws": (ticks(s, t, e2),), "noise": (spread(s, t, e2),)} if e2 else {}
+
+
+def one_node(s: Point, t: Point, e2: float) -> Stage:
+    """D held at its value at s: exact where alpha_s = 0, DDIM at eta = 0, the DDPM posterior step at eta = 1."""
+    mass = -math.expm1(-(1 + e2) * (t.lam - s.lam))
+    return Stage(s.t, None, decay(s, t, e2), (t.alpha * mass,), **noisy(s, t, e2))
+
+
+class Linear:
+    """Base of the solvers of :class:`sdelab.Reverse` that are linear in x, D and z; subclasses write :meth:`entry`.
+
+    ``nodes``: inner nodes as fractions of the step in lam. ``history``: how many values of past steps a step may use.
+    ``value_is_D``: False if the method interpolates something else, which then is not remembered where alpha = 0.
+    A step that starts where alpha = 0 (lam infinite) takes one node, which is exact there.
+    """
+
+    order, nfe = 1, 1
+    ode_only = in_time = False
+    history = 0
+    nodes: tuple[float, ...] = ()
+
+    def entry(self, step: Step) -> Entry:
+        raise NotImplementedError
+
+    def check(self, equation) -> None:
+        """Raise ``ValueError`` if this solver cannot run on that equation."""
+        if not isinstance(equation, Reverse):
+            raise ValueError(f"{type(self).__name__} needs a Reverse equation (denoiser and process), not any SDE")
+
+    def inner(self, process: Process, knots: Sequence[Point]) -> list[list[Point]]:
+        """The inner nodes of every step, at lam_s + r h for r in ``nodes``."""
+        rows: list[list[Point]] = [[] for _ in knots[1:]]
+        finite = [n for n in range(len(rows)) if math.isfinite(knots[n + 1].lam - knots[n].lam)]
+        for r in self.nodes:
+            lams = [knots[n].lam + r * (knots[n + 1].lam - knots[n].lam) for n in finite]
+            for n, point in zip(finite, points_at(process, lams), strict=True):
+                rows[n].append(point)
+        return rows
+
+    def plan(self, equation, times) -> list[Entry]:
+        self.check(equation)
+        knots = points(equation.process, times)
+        inner, e2, steps = self.inner(equation.process, knots), equation.eta**2, len(times) - 1
+        entries: list[Entry] = []
+        past: list[Point] = []
+        for n, (s, t) in enumerate(pairwise(knots)):
+            if math.isfinite(t.lam - s.lam):
+                step = Step(n, steps, s, t, inner[n], past[: self.history], e2)
+                entries.append(self.entry(step))
+            else:
+                entries.append(Entry((one_node(s, t, e2),), remember=False))
+            if entries[-1].remember:
+                past.insert(0, s)
+        return entries
+
+    def start(self):
+        return {"past": [], "correct": None, "base": None, "mine": None, "keep_states": False}
+
+    def step(self, equation, x: Tensor, entry: Entry, memory, draw) -> Tensor:
+        past, y, inner = memory["past"], x, -1  # inner: evaluations of this step beyond the first
+        own = x is memory["mine"] and not memory["keep_states"]  # x may be written over
+        zs: list[tuple[Tensor, float]] = []
+        for i, (t, value, keep, weights, draws, noise) in enumerate(entry.stages, 1):
+            final = i == len(entry.stages)
+            if t is not None:
+                v = equation.denoise(y, t)
+                own = own and not (x.requires_grad or v.requires_grad or _shared(v, x))
+                past.insert(0, v if value is None else torch.mul(v, value[1]).add_(y, alpha=value[0]))
+                inner += 1
+                if memory["correct"] is not None:  # y was predicted by the last step; now correct it
+                    x, own = _add(memory["base"], memory["correct"], past), True
+                    memory["correct"] = None
+            zs += [draw(*(interval or (None, None)), x, 1.0) for interval in draws]
+            own = own and final
+            base = x if keep == 1 else x.mul_(keep) if own else x * keep
+            mine = own or keep != 1
+            for c, (z, scale) in zip(noise, zs, strict=False):
+                if c:
+                    base, mine = base.add_(z, alpha=c * scale) if mine else base.add(z, alpha=c * scale), True
+            if final and entry.correct is not None:  # what the corrector will start from is needed again
+                memory["base"], memory["correct"], mine = base if mine else base.clone(), entry.correct, False
+            y = _add(base, weights, past) if mine else _sum(base, weights, past)
+            if t is None:
+                x = y
+        del past[: max(inner, 0)]  # values at inner nodes serve this step only
+        if not entry.remember:
+            del past[0]
+        del past[self.history + (entry.correct is not None) :]
+        memory["mine"] = y
+        return y
+
+
+def _shared(a: Tensor, b: Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
+def _add(base: Tensor, weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
+    """base += sum_j w_j v_j."""
+    for w, v in zip(weights, values, strict=False):
+        if w:
+            base.add_(v, alpha=w)
+    return base
+
+
+def _sum(base: Tensor, weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
+    """base + sum_j w_j v_j, in a new tensor."""
+    total = None
+    for w, v in zip(weights, values, strict=False):
+        if w:
+            total = torch.add(base, v, alpha=w) if total is None else total.add_(v, alpha=w)
+    return base.clone() if total is None else total
+
+
+def fold(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The same step written on D itself: v_j = p y_j + q D_j put into the combinations (for steps without history).
+
+    One pass over the state per term is then all that a stage costs.
+    """
+    keep, on_D, on_z = 1.0, [], []  # y_i as a combination of x, of D_1, D_2, … (oldest first) and of the z
+    values, folded, draws = [], [], 0
+    for stage in stages:
+        p, q = stage.value or (0.0, 1.0)
+        values.insert(0, (p * keep, [p * w for w in on_D] + [q], [p * c for c in on_z]))
+        D_count = len(on_D) + 1
+        draws += len(stage.draws)
+        keep, on_D, on_z = stage.keep, [0.0] * D_count, [*stage.noise, *[0.0] * (draws - len(stage.noise))]
+        for w, (a, Ds, zs) in zip(stage.weights, values, strict=False):
+            keep += w * a
+            for j, b in enumerate(Ds):
+                on_D[j] += w * b
+            for j, c in enumerate(zs):
+                on_z[j] += w * c
+        folded.append(Stage(stage.t, None, keep, on_D[::-1], stage.draws, on_z))
+    return tuple(folded)
