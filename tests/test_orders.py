@@ -2,76 +2,35 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
 import sdelab as sd
+from sdelab import orders
+from sdelab.orders import FROM_NOISE, MEAN, STD, linear_problem, ode_error, slope, weak_order
 
 F64 = torch.float64
 TOLERANCE = 0.15
-MEAN, STD = 2.0, 0.3
-
-
-def slope(steps, errors) -> float:
-    """Least-squares order of error against step count over the given refinements."""
-    return float(-np.polyfit(np.log(steps), np.log(errors), 1)[0])
-
-
-def linear_problem(process, eta, mean=MEAN):
-    """Data N(mean, STD^2): the denoiser is affine, and every eta has a closed-form solution."""
-    law = sd.distributions.gaussian((mean,), STD)
-    return sd.Reverse(process, law.denoiser(process), eta)
-
-
-def spread(process, t) -> float:
-    return math.sqrt(float(process.alpha(t) ** 2 * STD**2 + process.var(t)))
-
-
-def ode_error(solver, process, steps, grid="logsnr", t_start=None, t_end=None) -> float:
-    times = sd.grids.make(grid, process, steps, t_start=t_start, t_end=t_end)
-    start, end = float(times[0]), float(times[-1])
-    x = torch.linspace(-2, 2, 9, dtype=F64)[:, None]
-    exact = process.alpha(end) * MEAN + (x - process.alpha(start) * MEAN) * spread(process, end) / spread(
-        process, start
-    )
-    return float((sd.solve(linear_problem(process, 0.0), solver, x, times) - exact).abs().max())
-
-
-# Multistep methods start with one node, so their order shows when the run starts where D is nearly constant (noise);
-# explicit Runge-Kutta in t needs a range where the drift's derivatives are moderate. Both end where sigma > 0.
-FROM_NOISE = {"vp": (1.0, 0.02), "edm": (80.0, 0.05), "flow": (0.999, 0.02), "cosine": (0.9946, 0.02),
-              "subvp": (1.0, 0.05), "ve": (1.0, 0.4)}  # fmt: skip
-MIDDLE = {
-    "vp": (0.9, 0.1),
-    "edm": (5.0, 0.5),
-    "flow": (0.9, 0.2),
-    "cosine": (0.9, 0.2),
-    "subvp": (0.9, 0.2),
-    "ve": (0.9, 0.5),
-}
-EXPONENTIAL = {1: (480, 960, 1920), 2: (480, 960, 1920), 3: (960, 1920, 3840), 4: (480, 960, 1920)}
-STEPS = {1: (160, 320, 640, 1280), 2: (80, 160, 320), 3: (60, 120, 240), 4: (40, 80, 160),
-         5: (20, 40, 80)}  # fmt: skip
-ODE_ROWS = [r for r in sd.solvers.table if not r.stochastic]
-
+TABLE = [r for r in sd.solvers.table if not r.adaptive]
+ODE_ROWS, STOCHASTIC = [r for r in TABLE if not r.stochastic], [r for r in TABLE if r.stochastic]
+PROCESSES = ("vp", "edm", "flow")
 
 # On linear problems the leading error of order-5 Dormand-Prince passes through zero on some ranges, where no slope
 # means anything; the nonlinear test below is its own.
-CASES = [(r, n) for r in ODE_ROWS for n in FROM_NOISE if r.order < 5 or n in ("cosine", "ve")]
+CASES = [(r, n) for r in ODE_ROWS for n in FROM_NOISE if (n in PROCESSES or r.family == "exponential")
+         and (r.order < 5 or n in r.measure.get("processes", ("cosine", "ve")))]  # fmt: skip
 
 
-@pytest.mark.parametrize("row, name", CASES, ids=lambda v: getattr(v, "key", v))
+def ident(v) -> str:
+    return getattr(v, "key", str(v))
+
+
+@pytest.mark.parametrize("row, name", CASES, ids=ident)
 def test_ode_order(row, name):
-    exponential = row.family == "exponential"
-    start, end = (FROM_NOISE if exponential else MIDDLE)[name]
-    steps = (EXPONENTIAL if exponential else STEPS)[row.order]
-    process = sd.process.make(name)
-    errors = [ode_error(row.make(), process, n, t_start=start, t_end=end) for n in steps]
-    assert slope(steps, errors) == pytest.approx(row.order, abs=TOLERANCE), errors
+    assert orders.ode_order(row, name) == pytest.approx(row.order, abs=TOLERANCE)
 
 
-@pytest.mark.parametrize("row", [r for r in ODE_ROWS if r.family == "classical"], ids=lambda r: r.key)
+@pytest.mark.parametrize("row", [r for r in ODE_ROWS if r.family == "classical"], ids=ident)
 def test_order_on_a_nonlinear_ode(row):
     """x' = x^2 cos t, x = x_0/(1 - x_0 sin t): linear problems cannot see every order condition."""
     ode = sd.SDE(lambda x, t: x * x * math.cos(t))
@@ -82,6 +41,24 @@ def test_order_on_a_nonlinear_ode(row):
     assert slope(steps, errors) == pytest.approx(row.order, abs=TOLERANCE), errors
 
 
+@pytest.mark.parametrize("row", STOCHASTIC, ids=ident)
+def test_weak_order(row):
+    """Mean and variance of the output, exactly, at the row's own noise level."""
+    assert weak_order(row) == pytest.approx(row.order, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("key", ["euler_maruyama", "ddpm"])
+@pytest.mark.parametrize("eta", [0.5, 1.5])
+def test_weak_order_at_other_noise_levels(key, eta):
+    assert weak_order(sd.solvers.row(key), eta=eta) == pytest.approx(1, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("row", [r for r in STOCHASTIC if r.strong is not None], ids=ident)
+def test_strong_order(row):
+    """Mean error on one Brownian path against a fine run on the same path."""
+    assert orders.strong_order(row) == pytest.approx(row.strong, abs=TOLERANCE)
+
+
 def test_a_wrong_weight_would_be_seen():
     """Twin with a planted fault: the midpoint ratio of 2M off by 3 % is no longer second order."""
 
@@ -90,51 +67,17 @@ def test_a_wrong_weight_would_be_seen():
             w = super().weights(h, k, nodes)
             return w if len(w) == 1 else [w[0] - 0.03 * w[1] * -1, w[1] * 0.97]
 
-    process, steps = sd.process.VP(), EXPONENTIAL[2]
-    errors = [ode_error(Faulty(), process, n, t_end=0.02) for n in steps]
+    process, steps = sd.process.VP(), orders.STEPS[False][2]
+    errors = [ode_error(Faulty(), process, sd.grids.logsnr(process, n, t_end=0.02)) for n in steps]
     assert abs(slope(steps, errors) - 2) > TOLERANCE, errors
-
-
-class Basis:
-    """A "Brownian path" that feeds basis vectors: row n gets a unit draw in step n and nothing else."""
-
-    def __init__(self, rows: int):
-        self.rows, self.calls = rows, 0
-
-    def __call__(self, a: float, b: float) -> torch.Tensor:
-        self.calls += 1
-        z = torch.zeros(self.rows, 1, dtype=F64)
-        z[self.calls] = math.sqrt(abs(b - a))
-        return z
-
-
-def output_std(solver, process, eta, times) -> float:
-    """Exact standard deviation of the sampler's output for data N(0, STD^2): it is linear in all its inputs."""
-    rows = len(times)
-    x = torch.zeros(rows, 1, dtype=F64)
-    x[0] = spread(process, float(times[0]))
-    basis = Basis(rows)
-    out = sd.solve(linear_problem(process, eta, mean=0.0), solver, x, times, brownian=basis)
-    assert basis.calls == rows - 1
-    return float(out.square().sum().sqrt())
-
-
-def weak_slope(solver, eta, steps, process=None, start=0.9, end=0.02) -> float:
-    process = process or sd.process.VP()
-    grid = [sd.grids.logsnr(process, n, t_start=start, t_end=end) for n in steps]
-    return slope(steps, [abs(output_std(solver, process, eta, t) - spread(process, end)) for t in grid])
-
-
-@pytest.mark.parametrize("row", [r for r in sd.solvers.table if r.stochastic], ids=lambda r: r.key)
-@pytest.mark.parametrize("eta", [0.5, 1.0, 1.5])
-def test_weak_order(row, eta):
-    assert weak_slope(row.make(), eta, (100, 200, 400)) == pytest.approx(row.order, abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("points, corrector", [(2, False), (3, False), (1, True), (2, True)])
 def test_weak_order_of_stochastic_adams(points, corrector):
-    """At eta = 1 every member but the first is of weak order 2 in the variance, reached from above."""
-    assert weak_slope(sd.ExpAdams(points, corrector), 1.0, (400, 800)) == pytest.approx(2, abs=TOLERANCE)
+    """At eta = 1 every member but the first is of weak order 2, reached from above."""
+    row = sd.solvers.Row("", "", "", lambda: sd.ExpAdams(points, corrector), 2, 1, "", True,
+                         measure={"weak_steps": (400, 800)})  # fmt: skip
+    assert weak_order(row) == pytest.approx(2, abs=TOLERANCE)
 
 
 def strong_slope(equation, solver, exact, t1=1.0, rows=400, steps=(16, 32, 64, 128, 256)) -> float:
