@@ -54,9 +54,12 @@ setup() {
   fi
   if [ "${PINS:-locked}" = newest ]; then # the weekly cold build: the newest that pyproject.toml allows
     pip_install "the newest allowed versions" --upgrade -e '.[book,dev]'
+    pip_install "k-diffusion" --upgrade --no-deps k-diffusion
   else
     pip_install "torch (the largest, first and alone)" -c constraints.txt "$(grep '^torch==' requirements.txt)"
     pip_install "the pinned packages" -c constraints.txt -r requirements.txt
+    # k-diffusion asks for torchvision, CLIP and wandb; its samplers, which the tests run, need none of them
+    pip_install "k-diffusion" --no-deps "$(grep '^k-diffusion==' constraints.txt)"
     pip_install "sdelab itself" --no-deps --no-build-isolation -e .
   fi
   # JupyterLab shall not ask other hosts for news, nor the reader whether it may
