@@ -1,11 +1,30 @@
 """Where to evaluate: decreasing times from noise (t_start, default T) to data (t_end, default the process's t_min).
 
 Every grid returns ``steps + 1`` float64 times on the CPU. ``zero=True`` spends the last step on t = 0, where it is a
-denoising step: ``steps`` times from t_start to t_end, then 0. Rules that live in the noise-to-signal ratio
-sigma/alpha = e^{-lam} start where alpha > 0 and put the first time at t_start itself.
+denoising step: ``steps`` times from t_start to t_end, then 0. Rules that were published as ending at 0 (trailing, beta,
+flow_shift, the tables, …; their ``to_zero`` says so) do that with ``zero=True`` unless t_end is given. Rules that live
+in the noise-to-signal ratio sigma/alpha = e^{-lam} start where alpha > 0 and put the first time at t_start itself.
 """
 
 from .base import make, table
-from .rules import exponential, karras, logsnr, polyexponential, quadratic, uniform
+from .published import ays_sd15, ays_sdxl, ays_svd, gits_sd15
+from .rules import exponential, karras, kl_optimal, laplace, logsnr, normal, polyexponential, quadratic, uniform, vp
+from .spacing import (
+    beta,
+    cosine,
+    ddim_uniform,
+    dynamic_shift,
+    flow_shift,
+    leading,
+    linear_quadratic,
+    linspace,
+    sgm_uniform,
+    simple,
+    trailing,
+)
 
-__all__ = ["exponential", "karras", "logsnr", "make", "polyexponential", "quadratic", "table", "uniform"]
+__all__ = [
+    "ays_sd15", "ays_sdxl", "ays_svd", "beta", "cosine", "ddim_uniform", "dynamic_shift", "exponential", "flow_shift",
+    "gits_sd15", "karras", "kl_optimal", "laplace", "leading", "linear_quadratic", "linspace", "logsnr", "make",
+    "normal", "polyexponential", "quadratic", "sgm_uniform", "simple", "table", "trailing", "uniform", "vp",
+]  # fmt: skip
