@@ -1,11 +1,13 @@
 """Randomness as a pure function: the same (seed, key, row) gives the same normal, whatever the batch, device or order.
 
-No generator and no global state: a 64-bit counter hash (splitmix64's finaliser) followed by Box–Muller.
+No generator and no global state: a counter hash on 32-bit words, keyed by splitmix64, followed by Box–Muller.
 """
 
+import functools
 import math
 import operator
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import SupportsIndex
 
 import torch
@@ -14,16 +16,21 @@ from torch import Tensor
 # First keys of the package's own draws: one seed may serve the data, the prior and the steps without sharing a number.
 PRIOR, COMPONENT, DATA, STEP, PATH = -1, -2, -3, -4, -5
 
+Key = SupportsIndex | Sequence[SupportsIndex]
+
 _MASK64 = (1 << 64) - 1
-_TWO32 = 2.0**-32
+_CHUNK = 1 << 16  # words hashed at a time: long enough to hide the price of a call, short enough for the cache
+
+
+_kept = threading.local()
 
 
 def _signed(k: int) -> int:
-    k &= _MASK64
-    return k - (1 << 64) if k >> 63 else k
+    k &= 0xFFFFFFFF
+    return k - (1 << 32) if k >> 31 else k
 
 
-_C0, _C1, _C2 = _signed(0x9E3779B97F4A7C15), _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
+_WEYL, _M0, _M1, _M2 = map(_signed, (0x9E3779B1, 0x21F0AAAD, 0x735A2D97, 0xD35A2D97))
 
 
 def _mix(k: int) -> int:
@@ -41,31 +48,93 @@ def _whole(value, what: str) -> int:
     return operator.index(value)
 
 
-def _fold(seed: SupportsIndex, key: SupportsIndex | Sequence[SupportsIndex]) -> int:
+def _fold(seed: SupportsIndex, key: Key) -> int:
     k = _mix(_whole(seed, "seed"))
     for part in key if isinstance(key, Sequence) else (key,):
         k = _mix(k ^ (_whole(part, "key") & _MASK64))
     return k
 
 
-def _bits(first: int, count: int, key: int, device) -> Tensor:
-    """``count`` hashed 64-bit words for the counters from ``first`` on (a logical shift is a masked arithmetic one)."""
+@functools.lru_cache(8)
+def _ramp(count: int, device) -> Tensor:
+    return torch.arange(count, dtype=torch.int32, device=device).mul_(_WEYL)
+
+
+def _xorshift(x: Tensor, n: int, scratch: Tensor) -> Tensor:
+    """x ^= x >>> n (a logical shift is a masked arithmetic one)."""
+    return x.bitwise_xor_(torch.bitwise_right_shift(x, n, out=scratch).bitwise_and_((1 << (32 - n)) - 1))
+
+
+def _scratch(name: str, count: int, dtype: torch.dtype, device) -> Tensor:
+    """``count`` numbers to write over, kept per thread: fresh memory would cost as much as filling it."""
+    held = _kept.__dict__.setdefault("held", {})
+    if (name, dtype, device) not in held or held[name, dtype, device].numel() < count:
+        held[name, dtype, device] = torch.empty(max(count, _CHUNK), dtype=dtype, device=device)
+    return held[name, dtype, device][:count]
+
+
+def _words(first: int, count: int, folded: Sequence[int], device) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+    """(start, stop, a, b): two hashed 32-bit words for each counter first + start … first + stop - 1, one row per key.
+
+    Counters beyond 32 bits go into the key. The tensors are written over by the next pair.
+    """
     if not -(1 << 63) <= first <= (1 << 63) - 1 - count:
         raise ValueError("first is too large: rows times numbers per row must stay below 2^63")
-    z = torch.arange(first, first + count, dtype=torch.int64, device=device).mul_(_C0)
-    z ^= (z >> 32).bitwise_and_(0xFFFFFFFF)
-    z += _signed(key)
-    z *= _C1
-    z ^= (z >> 29).bitwise_and_((1 << 35) - 1)
-    z *= _C2
-    z ^= (z >> 32).bitwise_and_(0xFFFFFFFF)
-    return z
+    length, start = max(1, _CHUNK // len(folded)), 0
+    while start < count:
+        high, low = divmod(first + start, 1 << 32)
+        stop = min(start + length, count, start + (1 << 32) - low)
+        keys = [_mix(k ^ (high & _MASK64)) if high else k for k in folded]
+        k0, k1, k2 = (
+            _column(ws, device) for ws in zip(*((k + low * _WEYL, k >> 32, _mix(k)) for k in keys), strict=True)
+        )
+        n = stop - start
+        a, b, t = (_scratch(name, len(keys) * n, torch.int32, device).view(-1, n) for name in "abt")
+        torch.add(_ramp(length, device)[None, :n], k0, out=b)
+        _xorshift(b, 16, t).mul_(_M0)
+        _xorshift(torch.add(b, k1, out=a), 15, t).mul_(_M1)
+        _xorshift(b.add_(k2), 16, t).mul_(_M2)
+        yield start, stop, a, b
+        start = stop
+
+
+def _column(words: Sequence[int], device) -> int | Tensor:
+    """One number for every row, or a column of them."""
+    signed = [_signed(w) for w in words]
+    return signed[0] if len(signed) == 1 else torch.tensor(signed, dtype=torch.int32, device=device)[:, None]
+
+
+def normals(
+    shape,
+    seed: SupportsIndex,
+    keys: Sequence[Key],
+    first: SupportsIndex = 0,
+    dtype: torch.dtype | None = None,
+    device=None,
+) -> Tensor:
+    """What :func:`normal` gives for each of ``keys``, stacked, at less than the price of one call each."""
+    shape, dtype = tuple(shape), dtype or torch.get_default_dtype()
+    real = torch.float64 if dtype == torch.float64 else torch.float32
+    rows, width = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
+    pairs = -(-width // 2)
+    out = torch.empty(len(keys), rows * pairs, 2, dtype=real, device=device)
+    both, folded = torch.view_as_complex(out), [_fold(seed, key) for key in keys]
+    for start, stop, a, b in _words(_whole(first, "first") * pairs, rows * pairs, folded, device):
+        radius, angle, part = (
+            _scratch(name, a.numel(), real, device).view_as(a) for name in ("radius", "angle", "part")
+        )
+        # |a| is uniform on 0 … 2^31: (|a| + 1/2)/(2^31 + 1) lies inside (0, 1)
+        radius.copy_(a).abs_().add_(0.5).mul_(1 / (2**31 + 1)).log_().mul_(-2).sqrt_()
+        angle.copy_(b).mul_(math.pi * 2.0**-31)
+        torch.cos(angle, out=part).mul_(radius)
+        torch.complex(part, angle.sin_().mul_(radius), out=both[:, start:stop])
+    return out.view(len(keys), rows, 2 * pairs)[..., :width].reshape(len(keys), *shape).to(dtype)
 
 
 def normal(
     shape,
     seed: SupportsIndex,
-    key: SupportsIndex | Sequence[SupportsIndex] = 0,
+    key: Key = 0,
     first: SupportsIndex = 0,
     dtype: torch.dtype | None = None,
     device=None,
@@ -75,26 +144,17 @@ def normal(
     Row ``i`` uses the counter ``first + i``: splitting a batch and passing the offset gives the same numbers.
     ``key`` (an int or several) names the draw, e.g. the step. float32 and float64 agree to float32 rounding.
     """
-    shape = tuple(shape)
-    dtype = dtype or torch.get_default_dtype()
-    real = torch.float64 if dtype == torch.float64 else torch.float32
-    rows, width = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
-    pairs = -(-width // 2)
-    z = _bits(_whole(first, "first") * pairs, rows * pairs, _fold(seed, key), device).view(rows, pairs)
-    radius = ((z >> 32) & 0xFFFFFFFF).to(real).add_(0.5).mul_(_TWO32).log_().mul_(-2).sqrt_()
-    angle = z.bitwise_and_(0xFFFFFFFF).to(real).mul_(2 * math.pi * _TWO32)
-    out = torch.empty(rows, 2, pairs, dtype=real, device=device)
-    torch.mul(radius, angle.cos(), out=out[:, 0])
-    torch.mul(radius, angle.sin_(), out=out[:, 1])
-    return out.view(rows, 2 * pairs)[:, :width].reshape(shape).to(dtype)
+    return normals(shape, seed, (key,), first, dtype, device)[0]
 
 
 def uniform(shape, seed: int, key=0, first: int = 0, dtype: torch.dtype | None = None, device=None) -> Tensor:
     """Independent uniforms on (0, 1) with the same guarantees as :func:`normal` (32 bits of resolution)."""
     shape, dtype = tuple(shape), dtype or torch.get_default_dtype()
     rows, width = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
-    z = _bits(_whole(first, "first") * width, rows * width, _fold(seed, key), device)
-    u = ((z >> 32) & 0xFFFFFFFF).double().add_(0.5).mul_(_TWO32)
+    u = torch.empty(rows * width, dtype=torch.float64, device=device)
+    for start, stop, a, _ in _words(_whole(first, "first") * width, rows * width, [_fold(seed, key)], device):
+        u[start:stop] = a[0]
+    u.add_(2.0**31 + 0.5).mul_(2.0**-32)
     return u.view(shape).to(dtype).clamp_max_(1 - torch.finfo(dtype).eps / 2)  # single precision would round to 1
 
 

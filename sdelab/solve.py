@@ -10,22 +10,23 @@ A solver is an object with
 
 and ``draw(a, b, x, std) -> (z, scale)`` gives scale * z ~ N(0, std^2), driven by W(b) - W(a) where a path is given;
 a and b are times on the clock that the solver names, or None for noise that no path drives. A step may draw more than
-once, over intervals that do not overlap. ``memory["keep_states"]`` tells whether states have been handed out: if not,
-a step may write over the x that it returned itself. Nearly every solver is a :class:`sdelab.solvers.linear.Linear`.
+once, over intervals that do not overlap; ``draw(a, b, x, std, True)`` gives the space-time Lévy area over the interval
+of the increment drawn there, which is independent of it (a path must have a method ``area``: LevyBrownian). A solver
+that asks again for parts of an interval sets ``rewinds``; a seed then stands for a whole path.
+``memory["keep_states"]`` tells whether states have been handed out: if not, a step may write over the x that it
+returned itself. Nearly every solver is a :class:`sdelab.solvers.linear.Linear`.
 """
 
-import itertools
-import math
 import operator
 from collections.abc import Iterator
-from functools import partial
 from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from . import _checks, grids, noise, solvers
+from . import _checks, draws, grids, solvers
+from .levy import LevyBrownian
 from .process import Process
 from .reverse import Reverse
 from .sde import SDE
@@ -42,24 +43,13 @@ class NFE:
         return self.denoise(x, t)
 
 
-def _drawer(seed: SupportsIndex | None, brownian, first: SupportsIndex, n: int):
-    """Noise of step n: from the given path, or fresh from the seed, with a key for each draw of the step."""
-    keys = map((noise.STEP, n).__add__, itertools.chain([()], ((j,) for j in itertools.count(1))))
-
-    def draw(a: float | None, b: float | None, x: Tensor, std: float) -> tuple[Tensor, float]:
-        if brownian is None:
-            assert seed is not None  # checked before the run
-            return noise.normal(x.shape, seed, next(keys), first, x.dtype, x.device), std
-        if a is None or b is None:
-            raise ValueError("no Brownian path drives this solver's noise: pass seed= instead of brownian=")
-        if a == b:
-            raise ValueError(f"the solver's clock stands still at {a}: eta is too large for a path; pass seed=")
-        w = brownian(a, b).to(x)
-        if w.shape != x.shape:
-            raise ValueError(f"the path has shape {tuple(w.shape)} and x {tuple(x.shape)}: they must be the same")
-        return w, std / math.sqrt(abs(b - a))
-
-    return draw
+def _drawer(solver, x: Tensor, ts, seed: SupportsIndex | None, brownian, first: SupportsIndex):
+    """The run's source of noise; a seed stands for a whole path where a solver asks again for parts of an interval."""
+    if brownian is None and seed is not None and getattr(solver, "rewinds", False):
+        brownian = LevyBrownian(x.shape, ts[0], ts[-1], seed, first=first, dtype=x.dtype, device=x.device)
+    if brownian is not None:
+        return draws.driven(brownian)
+    return draws.fresh(0 if seed is None else seed, first, len(ts) - 1)  # without a seed nothing draws, as was checked
 
 
 def _checked(equation: SDE, solver, x: Tensor, times, seed, brownian) -> list[float]:
@@ -105,7 +95,8 @@ def trajectory(
     Divergence (NaN or infinity) raises ``FloatingPointError`` naming the step and the time at which it happened.
     """
     ts = _checked(equation, solver, x, times, seed, brownian)
-    return run(equation, solver, x, ts, partial(_drawer, seed, brownian, first), progress)
+    drawer = _drawer(solver, x, ts, seed, brownian, first)
+    return run(equation, solver, x, ts, drawer, progress)
 
 
 def run(equation, solver, x, ts, drawer, progress=None, check=True, keep_states=True):
@@ -163,7 +154,7 @@ def solve(
     """
     out = x
     ts = _checked(equation, solver, x, times, seed, brownian)
-    drawer = partial(_drawer, seed, brownian, first)
+    drawer = _drawer(solver, x, ts, seed, brownian, first)
     for _, out in run(equation, solver, x, ts, drawer, progress, check=False, keep_states=False):  # noqa: B007
         pass
     # One check at the end costs no synchronisation per step; if it fails, a replay finds the place.

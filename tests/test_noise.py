@@ -33,33 +33,52 @@ def splitmix(k):
     return k ^ k >> 31
 
 
+W = (1 << 32) - 1
+
+
 def words(seed, key, counters):
     """The stream by the definition, in Python's unbounded integers: every stored number in the book hangs on it."""
     k = splitmix(seed & M)
     for part in key:
         k = splitmix(k ^ part & M)
     for z in counters:
-        z = z * 0x9E3779B97F4A7C15 & M
-        z = ((z ^ z >> 32) + k) * 0xBF58476D1CE4E5B9 & M
-        z = (z ^ z >> 29) * 0x94D049BB133111EB & M
-        yield z ^ z >> 32
+        high, low = z >> 32, z & W
+        mine = splitmix(k ^ high) if high else k
+        b = low * 0x9E3779B1 + mine & W
+        b = (b ^ b >> 16) * 0x21F0AAAD & W
+        a = b + (mine >> 32) & W
+        a = (a ^ a >> 15) * 0x735A2D97 & W
+        b = b + splitmix(mine) & W
+        b = (b ^ b >> 16) * 0xD35A2D97 & W
+        yield a - (1 << 32) * (a >> 31), b - (1 << 32) * (b >> 31)
 
 
 @pytest.mark.parametrize("seed, key", [(0, (0,)), (3, (-4, 17)), (-1, (5,)), (2**63 + 9, (0,))])
-@pytest.mark.parametrize("first", [0, 1000, 2**40])
+@pytest.mark.parametrize("first", [0, 1000, 2**31 - 1, 2**40])
 def test_numbers_by_another_route(seed, key, first):
     pairs = list(words(seed, key, range(first * 2, first * 2 + 6)))  # rows of 3: two words each, the last half unused
-    radius = [math.sqrt(-2 * math.log(((z >> 32) + 0.5) / 2**32)) for z in pairs]
-    angle = [2 * math.pi * (z & 0xFFFFFFFF) / 2**32 for z in pairs]
+    radius = [math.sqrt(-2 * math.log((abs(a) + 0.5) / (2**31 + 1))) for a, _ in pairs]
+    angle = [math.pi * b / 2**31 for _, b in pairs]
     rows = [
-        [radius[i] * math.cos(angle[i]), radius[i + 1] * math.cos(angle[i + 1]), radius[i] * math.sin(angle[i])]
+        [radius[i] * math.cos(angle[i]), radius[i] * math.sin(angle[i]), radius[i + 1] * math.cos(angle[i + 1])]
         for i in (0, 2, 4)
     ]
     ours = noise.normal((3, 3), seed, key if len(key) > 1 else key[0], first, dtype=F64)
     torch.testing.assert_close(ours, torch.tensor(rows, dtype=F64), rtol=1e-12, atol=1e-12)
-    flat = [((z >> 32) + 0.5) / 2**32 for z in words(seed, key, range(first * 2, first * 2 + 6))]
+    flat = [(a + 2**31 + 0.5) / 2**32 for a, _ in words(seed, key, range(first * 2, first * 2 + 6))]
     assert noise.uniform((3, 2), seed, key, first, dtype=F64).flatten().tolist() == flat
     assert torch.equal(noise.normal((3,), seed), noise.normal((3,), seed, key=0, first=0))
+
+
+def test_several_keys_at_once_and_long_streams():
+    keys = [(1, 2), (1, 3), (9,)]
+    for shape in ((7, 3), (3, 4, 5), (40_000, 5)):  # the last one is hashed in several chunks
+        together = noise.normals(shape, 4, keys, first=11)
+        for key, z in zip(keys, together, strict=True):
+            assert torch.equal(z, noise.normal(shape, 4, key, first=11))
+    whole = noise.normal((70_000, 2), 1, first=2**32 - 30_000, dtype=F64)  # past 32 bits of counter
+    assert torch.equal(whole[29_990:30_010], noise.normal((20, 2), 1, first=2**32 - 10, dtype=F64))
+    assert len(whole[:, 0].unique()) == 70_000
 
 
 def test_integers_of_any_make_and_nothing_else():

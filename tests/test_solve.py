@@ -38,7 +38,8 @@ def test_protocol(row, name):
     assert torch.equal(x, kept) and out.shape == x.shape and out.isfinite().all()
     assert torch.equal(out, sd.solve(equation, row.make(), x, ts, seed=3))
     halves = [sd.solve(equation, row.make(), x[a:b], ts, seed=3, first=a) for a, b in ((0, 5), (5, 12))]
-    torch.testing.assert_close(torch.cat(halves), out, rtol=1e-9, atol=1e-9)
+    split = 1e-2 if row.adaptive else 1e-9  # the batch takes its steps together: halves agree to the tolerance only
+    torch.testing.assert_close(torch.cat(halves), out, rtol=split, atol=split)
     single = sd.solve(equation, row.make(), x.float(), ts, seed=3)
     assert single.dtype == torch.float32
     if row.order < 5:  # eight steps of a high-order method in t amplify rounding

@@ -40,7 +40,20 @@ def test_no_global_random_state_and_no_pickle(path):
     assert not lines
 
 
-LAYERS = ["_checks", "noise", "sde", "process", "targets", "distributions", "reverse", "grids", "solvers", "solve"]
+LAYERS = [
+    "_checks",
+    "noise",
+    "levy",
+    "draws",
+    "sde",
+    "process",
+    "targets",
+    "distributions",
+    "reverse",
+    "grids",
+    "solvers",
+    "solve",
+]
 
 
 def test_imports_go_downwards():
