@@ -3,6 +3,9 @@
 Together with x = alpha x_0 + sigma eps this is a 2x2 linear system, so every conversion is one change of basis.
 """
 
+import math
+from collections.abc import Callable
+
 from torch import Tensor
 
 from ._checks import named
@@ -47,3 +50,52 @@ def convert(y: Tensor, x: Tensor, t: Time, process: Process, source: str, target
     eps = (like(alpha, x) * y - like(p, x) * x) / like(det, x)
     P, Q = basis(process, t, target)
     return like(P, x) * x0 + like(Q, x) * eps
+
+
+class Preconditioning:
+    """D(x, t) = c_skip x + c_out F(c_in x, c_noise), in which a network F sees and predicts numbers of unit size.
+
+    For data of standard deviation d and any process, with r = sqrt(alpha^2 d^2 + sigma^2), the deviation of x_t,
+
+        c_in = 1/r      c_skip = alpha d^2/r^2      c_out = sigma d/r      c_noise = log(sigma/alpha)/4
+
+    are EDM's where alpha = 1, finite where alpha = 0, and make F = -v on variance-preserving processes with d = 1.
+    Each is a function of t. ``c_noise``: another function of t for the network, e.g. t itself on flows.
+
+    Karras et al. (2022), table 1 and appendix B.6.
+    """
+
+    def __init__(self, process: Process, sigma_data: float = 0.5, c_noise: Callable[[Time], Tensor] | None = None):
+        if not 0 < sigma_data < math.inf:
+            raise ValueError(f"sigma_data is the data's standard deviation: it must be positive, not {sigma_data}")
+        self.process, self.sigma_data = process, sigma_data
+        self.c_noise = c_noise or (lambda t: -0.25 * process.lam(t))
+
+    def _size(self, t: Time) -> Tensor:
+        return (self.process.alpha(t) ** 2 * self.sigma_data**2 + self.process.var(t)).sqrt()
+
+    def c_in(self, t: Time) -> Tensor:
+        """Brings x to unit variance."""
+        return 1 / self._size(t)
+
+    def c_skip(self, t: Time) -> Tensor:
+        """The best linear denoiser, so that c_out amplifies F's errors as little as possible."""
+        return self.process.alpha(t) * self.sigma_data**2 / self._size(t) ** 2
+
+    def c_out(self, t: Time) -> Tensor:
+        """Standard deviation of what the linear denoiser leaves."""
+        return self.process.sigma(t) * self.sigma_data / self._size(t)
+
+    def target(self, x0: Tensor, x: Tensor, t: Time) -> Tensor:
+        """What F is trained on, (x_0 - c_skip x)/c_out, of unit variance; the loss on D has the weight 1/c_out^2."""
+        return (x0 - like(self.c_skip(t), x) * x) / like(self.c_out(t), x)
+
+    def denoiser(self, network: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Time], Tensor]:
+        """The denoiser D(x, t) around ``network(c_in x, c_noise)``."""
+
+        def denoise(x: Tensor, t: Time) -> Tensor:
+            t = as_time(t)
+            F = network(like(self.c_in(t), x) * x, self.c_noise(t).to(x))
+            return like(self.c_skip(t), x) * x + like(self.c_out(t), x) * F
+
+        return denoise

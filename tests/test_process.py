@@ -42,7 +42,13 @@ def test_lam_and_back(name, u):
     t = u * p.T
     assert float(p.t_of_lam(p.lam(t))) == pytest.approx(t, rel=1e-11)
     assert float(p.lam(t)) == pytest.approx(float(torch.log(p.alpha(t) / p.sigma(t))), abs=1e-11)
-    assert float(sd.process.Process.t_of_lam(p, p.lam(t))) == pytest.approx(t, rel=1e-9)  # bisection, the general route
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bisection_is_the_general_route_from_lam_to_t(name):
+    p = sd.process.make(name)
+    t = torch.tensor([0.02, 0.3, 0.71, 0.97], dtype=F64) * p.T
+    torch.testing.assert_close(sd.process.Process.t_of_lam(p, p.lam(t)), t, rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("process", [sd.process.VP(), sd.process.SubVP(0.1, 40.0), sd.process.VP(1.0, 1.0)])
@@ -115,6 +121,8 @@ def test_times_of_any_make():
 PUBLISHED = {  # T, t_min, and sigma/alpha at T
     "vp": (1.0, 1e-3, 152.2), "subvp": (1.0, 1e-3, 152.2), "ve": (1.0, 1e-5, 50.0), "edm": (80.0, 0.002, 80.0),
     "cosine": (0.9946, 1e-3, 118.9), "flow": (1.0, 1e-3, math.inf), "ddpm": (1.0, 1e-3, 157.4),
+    "zero_snr": (1.0, 1e-3, math.inf), "trig": (1.0, 1e-3, math.inf), "trigflow": (0.5 * math.pi, 1e-3, math.inf),
+    "polynomial": (1.0, 1e-3, math.inf), "interpolant": (1.0, 1e-3, math.inf),
 }  # fmt: skip
 
 
@@ -219,6 +227,124 @@ def test_targets_meet_their_definitions():
     )
 
 
+@pytest.mark.parametrize("name", [n for n in NAMES if float(sd.process.make(n).alpha(sd.process.make(n).T)) == 0])
+def test_targets_where_alpha_is_zero(name):
+    """At T the state is noise: x0, v and velocity still turn into each other, eps and score determine nothing."""
+    p, x0, eps = sd.process.make(name), sd.noise.normal((4, 2), 1, dtype=F64), sd.noise.normal((4, 2), 2, dtype=F64)
+    x = p.perturb(x0, p.T, eps)
+    assert torch.equal(x, p.sigma(p.T) * eps)
+    still = name == "polynomial"  # its path arrives at rest: the velocity at T is 0, whatever x_0
+    for source in ("x0", "v", *["velocity"] * (not still)):
+        P, Q = targets.basis(p, p.T, source)
+        y = P * x0 + Q * eps
+        torch.testing.assert_close(targets.convert(y, x, p.T, p, source, "x0"), x0, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(targets.convert(y, x, p.T, p, source, "eps"), eps, rtol=1e-12, atol=1e-12)
+    for blind in ("eps", "score", *["velocity"] * still):
+        with pytest.raises(ValueError, match="does not determine x_0"):
+            targets.convert(x, x, p.T, p, blind, "x0")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_preconditioning_by_its_definition(name):
+    """Unit input and target, the least c_out, and the exact denoiser of Gaussian data with F = 0; all ends finite."""
+    p, d = sd.process.make(name), 0.7
+    pre, t = targets.Preconditioning(p, d), torch.tensor([0.05, 0.4, 0.9, 1.0], dtype=F64) * p.T
+    alpha, sigma = p.alpha(t), p.sigma(t)
+    torch.testing.assert_close(pre.c_in(t) ** 2 * (alpha**2 * d**2 + sigma**2), torch.ones(4, dtype=F64))
+    left = lambda c: (1 - c * alpha) ** 2 * d**2 + c**2 * sigma**2  # noqa: E731  Var[x_0 - c x]
+    torch.testing.assert_close(left(pre.c_skip(t)), pre.c_out(t) ** 2)
+    for nearby in (0.99, 1.01):
+        assert (left(pre.c_skip(t) * nearby)[:3] > pre.c_out(t)[:3] ** 2).all()
+    torch.testing.assert_close(pre.c_noise(t[:3]), (sigma / alpha)[:3].log() / 4)
+    x, x0 = sd.noise.normal((4, 2), 1, dtype=F64), sd.noise.normal((4, 2), 2, dtype=F64)
+    exact = sd.distributions.gaussian((0.0, 0.0), d).denoiser(p)(x, t)
+    torch.testing.assert_close(pre.denoiser(lambda y, c: 0 * y)(x, t), exact)
+    network = lambda y, c: pre.target(x0, x, t)  # noqa: E731
+    torch.testing.assert_close(pre.denoiser(network)(x, t), x0)
+
+
+def test_preconditioning_of_the_papers():
+    edm, t = targets.Preconditioning(sd.process.EDM(), 0.5), torch.tensor([0.01, 0.5, 30.0], dtype=F64)
+    torch.testing.assert_close(edm.c_skip(t), 0.25 / (t**2 + 0.25))  # Karras et al. (2022), table 1
+    torch.testing.assert_close(edm.c_out(t), t * 0.5 / (0.25 + t**2).sqrt())
+    torch.testing.assert_close(edm.c_in(t), 1 / (0.25 + t**2).sqrt())
+    torch.testing.assert_close(edm.c_noise(t), t.log() / 4)
+    x0, eps, t = sd.noise.normal((3, 2), 1, dtype=F64), sd.noise.normal((3, 2), 2, dtype=F64), 0.6
+    vp, trig = sd.process.VP(), sd.process.TrigFlow(0.3)
+    x = vp.perturb(x0, t, eps)
+    v = targets.convert(x0, x, t, vp, "x0", "v")
+    torch.testing.assert_close(targets.Preconditioning(vp, 1.0).target(x0, x, t), -v)
+    x = trig.perturb(x0, t, eps)  # Lu & Song: the network times sigma_data is the velocity, up to its sign
+    velocity = targets.convert(x0, x, t, trig, "x0", "velocity")
+    torch.testing.assert_close(-0.3 * targets.Preconditioning(trig, 0.3).target(x0, x, t), velocity)
+    seen = []
+    clock = targets.Preconditioning(sd.process.RectifiedFlow(), 0.5, c_noise=lambda t: 1000 * sd.process.as_time(t))
+    clock.denoiser(lambda y, c: seen.append(c) or y)(torch.ones(2, 2), 1.0)
+    assert seen[0].dtype == torch.float32 and float(seen[0]) == 1000
+
+
+def test_chains_by_name():
+    """Knots of every named chain, and zero terminal SNR as Lin et al. write it: first alpha kept, last exactly 0."""
+    sd_betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=F64) ** 2
+    t = torch.arange(1, 1001, dtype=F64) / 1000
+    for name, betas in (("sd", sd_betas), ("ddpm_cosine", sd.process.cosine_betas()),
+                        ("sd_zero_snr", sd.process.zero_snr(sd_betas))):  # fmt: skip
+        p = sd.process.make(name)
+        torch.testing.assert_close(p.alpha(t) ** 2, torch.cumprod(1 - betas, 0), rtol=1e-10, atol=0)
+        torch.testing.assert_close(p.t_of_lam(p.lam(t)), t, rtol=1e-12, atol=0)
+    cosine = sd.process.make("ddpm_cosine").alpha(t[:980]) ** 2  # until the cap: f(t)/f(0) of the paper
+    f = torch.cos(0.5 * math.pi * (t + 0.008) / 1.008) ** 2 / math.cos(0.5 * math.pi * 0.008 / 1.008) ** 2
+    torch.testing.assert_close(cosine, f[:980], rtol=1e-9, atol=0)
+    bar = torch.cumprod(1 - sd_betas, 0).sqrt()
+    ours = p.alpha(t)
+    assert float(ours[-1]) == 0 and float(p.sigma(1.0)) == 1 and float(sd.process.zero_snr_betas()[-1]) == 1
+    torch.testing.assert_close(ours, (bar - bar[-1]) * bar[0] / (bar[0] - bar[-1]), rtol=1e-9, atol=1e-15)
+    inner = torch.tensor([0.9992, 0.9995, 0.9999], dtype=F64)  # in the last step alpha is a straight line
+    torch.testing.assert_close(p.alpha(inner), ours[-2] * 1000 * (1 - inner), rtol=1e-9, atol=0)
+    torch.testing.assert_close(p.t_of_lam(p.lam(inner)), inner, rtol=1e-12, atol=0)
+    torch.testing.assert_close(p.f(inner), p.d_alpha(inner) / p.alpha(inner), rtol=1e-9, atol=0)
+    assert float(p.d_alpha(1.0)) == pytest.approx(-1000 * float(ours[-2])) and p.d_sigma(1.0) == 0
+    law = sd.distributions.ring()
+    out = sd.sample(law.denoiser(p), p, sd.noise.prior(p, (8, 2), 1, dtype=F64), solver="ddpm", steps=10)
+    assert (out.norm(dim=1) - 1.4).abs().max() < 0.5  # from exactly pure noise to the ring
+
+
+def test_zero_snr_is_vp_shifted_and_scaled():
+    p, vp, t = sd.process.ZeroSNR(), sd.process.VP(), torch.linspace(0, 1, 41, dtype=F64)
+    last = float(vp.alpha(1.0))
+    torch.testing.assert_close(p.alpha(t), (vp.alpha(t) - last) / (1 - last), rtol=1e-12, atol=1e-15)
+    assert float(p.alpha(1.0)) == 0 == float(p.alpha(torch.tensor(1.0))) and float(p.var(1.0)) == 1
+
+
+@pytest.mark.parametrize("n", [1.0, 1.5, 3.0])
+def test_flow_paths_by_definition(n):
+    t = torch.linspace(0, 1, 21, dtype=F64)
+    p = sd.process.Polynomial(n)
+    torch.testing.assert_close(p.alpha(t), (1 - t) ** n, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(p.sigma(t), 1 - (1 - t) ** n, rtol=1e-12, atol=1e-15)
+    trig, angle = sd.process.TrigFlow(n), t * math.pi / 2
+    torch.testing.assert_close(trig.alpha(angle), angle.cos(), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(trig.sigma(angle), n * angle.sin(), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(sd.process.Trigonometric().alpha(t), angle.cos(), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("path", ["linear", "trig"])
+@pytest.mark.parametrize("gamma, scale", [("none", 1.0), ("brownian", 1.3), ("quadratic", 1.0), ("sine", 0.3)])
+def test_interpolants_by_definition(path, gamma, scale):
+    """alpha, the sum of the two noises' variances, and derivatives, for every kind."""
+    p, t = sd.process.Interpolant(path, gamma, scale), torch.linspace(0.02, 0.98, 25, dtype=F64)
+    a, b = (1 - t, t) if path == "linear" else ((t * math.pi / 2).cos(), (t * math.pi / 2).sin())
+    g = {"none": 0 * t, "brownian": (t * (1 - t)).sqrt(), "quadratic": t * (1 - t), "sine": (math.pi * t).sin() ** 2}
+    torch.testing.assert_close(p.alpha(t), a, rtol=1e-12, atol=0)
+    torch.testing.assert_close(p.var(t), b**2 + (scale * g[gamma]) ** 2, rtol=1e-12, atol=0)
+    h = 1e-6
+    torch.testing.assert_close(p.d_alpha(t), (p.alpha(t + h) - p.alpha(t - h)) / (2 * h), rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(p.d_var(t), (p.var(t + h) - p.var(t - h)) / (2 * h), rtol=1e-7, atol=1e-8)
+    assert (p.g2(t) >= 0).all()
+    if gamma == "none" and path == "linear":
+        torch.testing.assert_close(p.lam(t), sd.process.RectifiedFlow().lam(t))
+
+
 def test_zero_terminal_snr_with_eps_is_an_error():
     p, x = sd.process.RectifiedFlow(), torch.ones(2, 2)
     with pytest.raises(ValueError, match="does not determine x_0"):
@@ -241,7 +367,16 @@ X = torch.ones(2, 2)
         (lambda: sd.process.Cosine(-0.1), "s >= 0"),
         (lambda: sd.process.Cosine(math.nan), "s >= 0"),
         (lambda: sd.process.Cosine(T=1.1), "T <= 1"),
-        (lambda: sd.process.DiscreteBetas(torch.tensor([0.5, 1.0])), "strictly between"),
+        (lambda: sd.process.DiscreteBetas(torch.tensor([1.0, 0.5])), "strictly between"),
+        (lambda: sd.process.DiscreteBetas(torch.tensor([0.5, 1.1])), "the last may be 1"),
+        (lambda: sd.process.make("sdd"), "did you mean 'sd'"),
+        (lambda: sd.process.Polynomial(0.5), "at least 1"),
+        (lambda: sd.process.TrigFlow(0.0), "must be positive"),
+        (lambda: sd.process.Interpolant("straight"), "unknown path"),
+        (lambda: sd.process.Interpolant(gamma="root"), "unknown gamma"),
+        (lambda: sd.process.Interpolant(scale=-1.0), "must not be negative"),
+        (lambda: sd.process.Interpolant("linear", "sine", 3.0), "falls again"),
+        (lambda: targets.Preconditioning(sd.process.VP(), 0.0), "must be positive"),
         (lambda: sd.process.VP().transition(0.5, 0.4), "from s to t"),
         (lambda: sd.process.VP().transition(torch.tensor([0.1, 0.5]), 0.4), "from s to t"),
         (lambda: sd.process.VP().perturb(torch.ones(4, 1), 0.5, torch.ones(4)), "do not fit"),

@@ -16,13 +16,13 @@ from .base import grid_rule
 def _knots(process: Process, t: Tensor, how=torch.round) -> Tensor:
     """Times moved to the chain's knots; ``how`` rounds a number of knots."""
     n = len(process.betas) if isinstance(process, DiscreteBetas) else 1000
-    return how(t * (n / process.T)) * (process.T / n)
+    return how(torch.round(t * (n / process.T), decimals=9)) * (process.T / n)  # half a knot is half, not nearly half
 
 
 @grid_rule()
 def linspace(process, r, start, end):
     """Equal steps in t, rounded to the knots of the chain: diffusers' "linspace". Lin et al. (2024), table 2."""
-    return _knots(process, start + r * (end - start))
+    return _knots(process, start + r * (end - start), lambda n: torch.round(n - 1) + 1)  # ties as in timesteps
 
 
 @grid_rule(to_zero=True)
@@ -34,7 +34,7 @@ def trailing(process, r, start, end):
 @grid_rule(to_zero=True)
 def simple(process, r, start, end):
     """Every (N/steps)-th knot from the noise end, rounded up: ComfyUI's "simple", :func:`trailing` to a knot."""
-    return _knots(process, start + r * (end - start), lambda n: torch.ceil(n - 1e-9))
+    return _knots(process, start + r * (end - start), torch.ceil)
 
 
 @grid_rule(to_zero=True, inside=True)

@@ -79,6 +79,45 @@ class SubVP(VP):
 
 
 @dataclass(frozen=True)
+class ZeroSNR(VP):
+    """VP shifted and scaled so that nothing of the data is left at T: alpha = (a(t) - a(1))/(1 - a(1)), a that of VP.
+
+    Lin et al. (2024), "Common diffusion noise schedules and sample steps are flawed", algorithm 1, in continuous
+    time; :func:`zero_snr` does it to a chain. At T only x0-, v- and velocity-predictions determine x_0.
+    """
+
+    name = "zero_snr"
+
+    @property
+    def _last(self) -> float:
+        """log a(1)."""
+        return -0.25 * (self.beta_max + self.beta_min)
+
+    def log_alpha(self, t: Time) -> Tensor:
+        t = as_time(t)
+        la, last = super().log_alpha(t), self._last
+        to_go = (1 - t) * (0.25 * (1 + t) * (self.beta_max - self.beta_min) + 0.5 * self.beta_min)  # la - last
+        late = last + torch.expm1(to_go).log() - math.log(-math.expm1(last))
+        return torch.where(la > 0.2 * last, torch.log1p(-torch.expm1(la) / math.expm1(last)), late)
+
+    def d_alpha(self, t: Time) -> Tensor:
+        return super().f(t) * super().log_alpha(t).exp() / -math.expm1(self._last)
+
+    def f(self, t: Time) -> Tensor:
+        return self.d_alpha(t) / self.alpha(t)
+
+    def d_var(self, t: Time) -> Tensor:
+        return -2 * self.alpha(t) * self.d_alpha(t)
+
+    def g2(self, t: Time) -> Tensor:
+        return -2 * self.f(t)
+
+    def t_of_lam(self, lam: Time) -> Tensor:
+        la = half_log_sigmoid(as_time(lam))
+        return self._t_of_log_alpha(torch.log1p(-torch.expm1(la) * math.expm1(self._last)))
+
+
+@dataclass(frozen=True)
 class VE(Process):
     """Variance exploding: dx = g dw with sigma^2 = s(t)^2 - s(0)^2, s(t) = sigma_min (sigma_max/sigma_min)^t.
 
@@ -189,34 +228,3 @@ class Cosine(Process):
     def t_of_lam(self, lam: Time) -> Tensor:
         alpha = half_log_sigmoid(as_time(lam)).exp()
         return torch.acos(alpha * math.cos(self._theta0)) / self._c - self.s
-
-
-@dataclass(frozen=True)
-class RectifiedFlow(Process):
-    """Straight lines x_t = (1 - t) x_0 + t eps; alpha(T) = 0. Liu et al. (2023); Lipman et al. (2023), OT path."""
-
-    name = "flow"
-
-    def log_alpha(self, t: Time) -> Tensor:
-        return torch.log1p(-as_time(t))
-
-    def alpha(self, t: Time) -> Tensor:
-        return 1 - as_time(t)
-
-    def f(self, t: Time) -> Tensor:
-        return -1 / (1 - as_time(t))
-
-    def d_alpha(self, t: Time) -> Tensor:
-        return -torch.ones_like(as_time(t))
-
-    def var(self, t: Time) -> Tensor:
-        return as_time(t) ** 2
-
-    def d_var(self, t: Time) -> Tensor:
-        return 2 * as_time(t)
-
-    def d_sigma(self, t: Time) -> Tensor:
-        return torch.ones_like(as_time(t))
-
-    def t_of_lam(self, lam: Time) -> Tensor:
-        return torch.sigmoid(-as_time(lam))
