@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from . import distributions, grids, process
+from .levy import LevyBrownian
 from .noise import Brownian, normal
 from .reverse import Reverse
 from .solve import run, solve
@@ -74,7 +75,7 @@ def moments(solver, process, eta: float, times) -> tuple[float, float]:
     made = 0
 
     def silent(n):
-        def draw(a, b, x, std):
+        def draw(a, b, x, std, area=False):
             nonlocal made
             made += 1
             return torch.zeros_like(x), std
@@ -93,7 +94,7 @@ def moments(solver, process, eta: float, times) -> tuple[float, float]:
     calls = 1
 
     def basis(n):
-        def draw(a, b, x, std):
+        def draw(a, b, x, std, area=False):
             nonlocal calls
             calls += 1
             z = torch.zeros_like(x)
@@ -128,7 +129,8 @@ def strong_order(row: Row, name: str = "vp") -> float:
     equation = linear_problem(made, eta)
     lam = [float(made.lam(t)) for t in (start, end)]
     ends = (end, start) if solver.in_time else tuple(clock(eta**2, v) for v in lam)
-    path = Brownian((100, 1), *ends, seed=5, dtype=F64, depth=30)
+    make = LevyBrownian if getattr(solver, "area", False) else Brownian
+    path = make((100, 1), *ends, seed=5, dtype=F64, depth=30)
     x = normal((100, 1), 3, dtype=F64)
     reference = row.make() if solver.in_time else ExpEuler()
 

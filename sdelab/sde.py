@@ -24,6 +24,47 @@ class SDE:
         self.diffusion = diffusion or (lambda x, t: 0.0)
         self.stochastic = diffusion is not None
 
+    def with_slope(self, x: Tensor, t: Time) -> tuple[Tensor | float, Tensor | float]:
+        """(b, db/dx) for diagonal noise, by forward-mode differentiation along (1, 1, ...): coordinate i of b may
+        depend on coordinate i of x alone. A b of another shape than x counts as additive, and its slope is 0."""
+        b: Tensor | float = 0.0
+
+        def diffusion(y: Tensor) -> Tensor:
+            nonlocal b
+            b = self.diffusion(y, t)
+            return b if torch.is_tensor(b) else y
+
+        value, slope = torch.func.jvp(diffusion, (x,), (torch.ones_like(x),))  # type: ignore[reportAssignmentType]
+        if not torch.is_tensor(b):
+            return b, 0.0
+        return value, slope if value.shape == x.shape else 0.0
+
+    def stratonovich(self, x: Tensor, t: Time, sign: float = 1.0) -> Tensor:
+        """The drift of the same equation in Stratonovich's sense, a - b b'/2; ``sign`` is that of dt."""
+        b, slope = self.with_slope(x, t)
+        a = self.drift(x, t)
+        return a - (0.5 * sign) * b * slope if torch.is_tensor(slope) else a
+
+
+class Stratonovich(SDE):
+    """dx = drift(x, t) dt + diffusion(x, t) o dw in Stratonovich's sense, run forwards in time.
+
+    It is the Itô equation with drift + b b'/2 (by forward-mode differentiation), so every solver takes it; the schemes
+    of Stratonovich's kind take ``drift`` itself.
+    """
+
+    def __init__(self, drift: Field, diffusion: Callable[[Tensor, Time], Tensor | float]):
+        super().__init__(drift, diffusion)
+        self._given, self.drift = drift, self._ito
+
+    def _ito(self, x: Tensor, t: Time) -> Tensor:
+        b, slope = self.with_slope(x, t)
+        a = self._given(x, t)
+        return a + 0.5 * b * slope if torch.is_tensor(slope) else a
+
+    def stratonovich(self, x: Tensor, t: Time, sign: float = 1.0) -> Tensor:
+        return self._given(x, t)
+
 
 class OU(SDE):
     """Ornstein–Uhlenbeck: dx = theta (mu - x) dt + sigma dw, with its exact Gaussian transition."""

@@ -11,7 +11,7 @@ only place that touches states. Numbers are float64 on the CPU, computed once pe
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
 import torch
@@ -52,24 +52,27 @@ class Stage(NamedTuple):
     """One evaluation (none if ``t`` is None: then x itself is replaced, as by churn) and the combination after it.
 
     value: (p, q) of v = p y + q D, or None for v = D. draws: intervals (a, b) of the solver's clock, each giving one
-    standard normal z; None for noise that no path drives. noise: coefficients of all z of the step so far, in order.
+    standard normal z; (a, b, True) for the Lévy area of that increment; None for noise that no path drives. noise:
+    coefficients of all z of the step so far, in order.
     """
 
     t: float | None
     value: tuple[float, float] | None
     keep: float
     weights: Sequence[float] = ()
-    draws: Sequence[tuple[float, float] | None] = ()
+    draws: Sequence[tuple | None] = ()
     noise: Sequence[float] = ()
 
 
 class Entry(NamedTuple):
-    """One step: its stages; weights of a corrector, [new value, then as in the last stage], applied when the next step
-    evaluates at the new point; whether the first value is kept for later steps."""
+    """One step: its stages; weights of a corrector, [new value, first value of this step, those of past steps], applied
+    when the next step evaluates at the new point; whether the first value is kept for later steps, and how many values
+    are then held (by default as many as the solver's ``history``)."""
 
     stages: Sequence[Stage]
     correct: Sequence[float] | None = None
     remember: bool = True
+    hold: int | None = None
 
 
 class Step(NamedTuple):
@@ -125,6 +128,30 @@ def one_node(s: Point, t: Point, e2: float) -> Stage:
     return Stage(s.t, None, decay(s, t, e2), (t.alpha * mass,), **noisy(s, t, e2))
 
 
+def merged(entries: list[Entry]) -> list[Entry]:
+    """The same run with the correction of each one-stage step put into the next step's weights.
+
+    The state y predicted with weights w and corrected with c is y + c_0 v_new + sum_j (c_{j+1} - w_j) v_j: wherever the
+    next step takes its start x, it can take y and these values instead, and no pass over the state is spent on it.
+    """
+    out = entries[:1]
+    for entry in entries[1:]:
+        before = out[-1]
+        if before.correct is not None and len(before.stages) == 1 and entry.stages[0].t is not None:
+            w = before.stages[0].weights
+            change = [c - v for c, v in zip_longest(before.correct, [0.0, *w], fillvalue=0.0)]
+            stages = [
+                stage._replace(weights=[
+                    a + stage.keep * b for a, b in zip_longest(stage.weights, [0.0] * i + change, fillvalue=0.0)
+                ])
+                for i, stage in enumerate(entry.stages)
+            ]  # fmt: skip
+            out[-1] = before._replace(correct=None, hold=len(change) - 1)
+            entry = entry._replace(stages=stages)
+        out.append(entry)
+    return out
+
+
 class Linear:
     """Base of the solvers of :class:`sdelab.Reverse` that are linear in x, D and z; subclasses write :meth:`entry`.
 
@@ -170,14 +197,14 @@ class Linear:
                 entries.append(Entry((one_node(s, t, e2),), remember=False))
             if entries[-1].remember:
                 past.insert(0, s)
-        return entries
+        return merged(entries)
 
     def start(self):
         return {"past": [], "correct": None, "base": None, "mine": None, "keep_states": False}
 
     def step(self, equation, x: Tensor, entry: Entry, memory, draw) -> Tensor:
         past, y, inner = memory["past"], x, -1  # inner: evaluations of this step beyond the first
-        own = x is memory["mine"] and not memory["keep_states"]  # x may be written over
+        own, spare = x is memory["mine"] and not memory["keep_states"], None  # x may be written over
         zs: list[tuple[Tensor, float]] = []
         for i, (t, value, keep, weights, draws, noise) in enumerate(entry.stages, 1):
             final = i == len(entry.stages)
@@ -187,9 +214,10 @@ class Linear:
                 past.insert(0, v if value is None else torch.mul(v, value[1]).add_(y, alpha=value[0]))
                 inner += 1
                 if memory["correct"] is not None:  # y was predicted by the last step; now correct it
+                    spare = x if own else None
                     x, own = _add(memory["base"], memory["correct"], past), True
                     memory["correct"] = None
-            zs += [draw(*(interval or (None, None)), x, 1.0) for interval in draws]
+            zs += [draw(a, b, x, 1.0, *area) for a, b, *area in (interval or (None, None) for interval in draws)]
             own = own and final
             base = x if keep == 1 else x.mul_(keep) if own else x * keep
             mine = own or keep != 1
@@ -198,13 +226,13 @@ class Linear:
                     base, mine = base.add_(z, alpha=c * scale) if mine else base.add(z, alpha=c * scale), True
             if final and entry.correct is not None:  # what the corrector will start from is needed again
                 memory["base"], memory["correct"], mine = base if mine else base.clone(), entry.correct, False
-            y = _add(base, weights, past) if mine else _sum(base, weights, past)
+            y = _add(base, weights, past) if mine else _sum(base, weights, past, spare)
             if t is None:
                 x = y
         del past[: max(inner, 0)]  # values at inner nodes serve this step only
         if not entry.remember:
             del past[0]
-        del past[self.history + (entry.correct is not None) :]
+        del past[self.history + (entry.correct is not None) if entry.hold is None else entry.hold :]
         memory["mine"] = y
         return y
 
@@ -221,12 +249,12 @@ def _add(base: Tensor, weights: Sequence[float], values: Sequence[Tensor]) -> Te
     return base
 
 
-def _sum(base: Tensor, weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
-    """base + sum_j w_j v_j, in a new tensor."""
+def _sum(base: Tensor, weights: Sequence[float], values: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
+    """base + sum_j w_j v_j, in a new tensor, or in ``out``."""
     total = None
     for w, v in zip(weights, values, strict=False):
         if w:
-            total = torch.add(base, v, alpha=w) if total is None else total.add_(v, alpha=w)
+            total = torch.add(base, v, alpha=w, out=out) if total is None else total.add_(v, alpha=w)
     return base.clone() if total is None else total
 
 

@@ -5,10 +5,17 @@ file of its class; this file only gathers them.
 """
 
 from .._checks import named
-from . import classical, exponential
+from . import adaptive, classical, corrector, discrete, exponential, runge_kutta
 from .row import Row
 
-table: tuple[Row, ...] = (*classical.ROWS, *exponential.ROWS)
+table: tuple[Row, ...] = (
+    *classical.ROWS,
+    *runge_kutta.ROWS,
+    *adaptive.ROWS,
+    *exponential.ROWS,
+    *discrete.ROWS,
+    *corrector.ROWS,
+)
 
 _by_key = {r.key: r for r in table}
 
