@@ -117,7 +117,7 @@ def run(equation, solver, x, ts, drawer, progress=None, check=True, keep_states=
                     "diffusion or the denoiser must return the shape and dtype of x"
                 )
             x = new
-            if check and not torch.isfinite(x).all():
+            if check and not _checks.finite(x):
                 raise FloatingPointError(
                     f"{type(solver).__name__} diverged in step {n + 1} of {len(ts) - 1}, "
                     f"t = {ts[n]:.6g} -> {ts[n + 1]:.6g}: take more steps, or a grid that is finer there"
@@ -126,7 +126,7 @@ def run(equation, solver, x, ts, drawer, progress=None, check=True, keep_states=
             bar.update()
         if to_zero:  # where sigma = 0 only the denoiser is left, whatever the solver: x_0 = D(x_s)
             x = equation.denoise(x, ts[-2])
-            if check and not torch.isfinite(x).all():
+            if check and not _checks.finite(x):
                 raise FloatingPointError("the denoiser returned NaN or infinity in the last, denoising step")
             yield ts[-1], x
             bar.update()
@@ -158,7 +158,7 @@ def solve(
     for _, out in run(equation, solver, x, ts, drawer, progress, check=False, keep_states=False):  # noqa: B007
         pass
     # One check at the end costs no synchronisation per step; if it fails, a replay finds the place.
-    if not torch.isfinite(out).all():
+    if not _checks.finite(out):
         for _ in trajectory(equation, solver, x, times, seed, brownian=brownian, first=first, progress=False):
             pass
         raise FloatingPointError("the run diverged, and its replay did not: the equation is not a pure function")

@@ -135,8 +135,7 @@ def merged(entries: list[Entry]) -> list[Entry]:
     next step takes its start x, it can take y and these values instead, and no pass over the state is spent on it.
     """
     out = entries[:1]
-    for entry in entries[1:]:
-        before = out[-1]
+    for before, entry in pairwise(entries):
         if before.correct is not None and len(before.stages) == 1 and entry.stages[0].t is not None:
             w = before.stages[0].weights
             change = [c - v for c, v in zip_longest(before.correct, [0.0, *w], fillvalue=0.0)]
@@ -146,7 +145,7 @@ def merged(entries: list[Entry]) -> list[Entry]:
                 ])
                 for i, stage in enumerate(entry.stages)
             ]  # fmt: skip
-            out[-1] = before._replace(correct=None, hold=len(change) - 1)
+            out[-1] = out[-1]._replace(correct=None, hold=len(change) - 1)
             entry = entry._replace(stages=stages)
         out.append(entry)
     return out
