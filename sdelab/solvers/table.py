@@ -5,7 +5,7 @@ file of its class; this file only gathers them.
 """
 
 from .._checks import named
-from . import adaptive, classical, corrector, discrete, exponential, runge_kutta
+from . import adaptive, classical, corrector, discrete, exponential, multistep, pndm, runge_kutta, unipc
 from .row import Row
 
 table: tuple[Row, ...] = (
@@ -13,6 +13,9 @@ table: tuple[Row, ...] = (
     *runge_kutta.ROWS,
     *adaptive.ROWS,
     *exponential.ROWS,
+    *unipc.ROWS,
+    *multistep.ROWS,
+    *pndm.ROWS,
     *discrete.ROWS,
     *corrector.ROWS,
 )

@@ -134,3 +134,14 @@ def test_euler_ancestral_is_ddpm():
     scale = [float(vp.alpha(float(t))) for t in (times[0], times[-1])]
     ours = sd.solve(sd.Reverse(vp, LAW.denoiser(vp), 1.0), sd.solvers.DDPM(), scale[0] * x, times, seed=SEED) / scale[1]
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("norm, rows", [("sample", 1), ("batch", 9)])
+def test_langevin_corrector(norm, rows, monkeypatch):
+    """Their means over the batch; for a batch of one that is the norm of the sample. Theirs holds e in float32."""
+    x, sigma = LAW.at(EDM, 0.5).sample(rows, seed=1, dtype=F64), 0.5
+    scheduler, _ = score_sde(30, "scheduling_sde_ve", monkeypatch, iter([noise(0, x)]))
+    theirs = scheduler.step_correct(song_score(x, sigma), x).prev_sample
+    solver = sd.solvers.Langevin(0.16, norm=norm)
+    ours = sd.solve(sd.Reverse(EDM, D_EDM, 1.0), solver, x, [0.6, sigma], seed=SEED)
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
