@@ -25,7 +25,7 @@ def named(value) -> str:
     return f"{type(value).__name__}{value.order}"
 
 
-def ode(process=VP):
+def ode(process: sd.process.Process = VP):
     return sd.Reverse(process, LAW.denoiser(process), 0.0)
 
 

@@ -18,7 +18,10 @@ GRIDS = ("logsnr", "karras", "uniform")
 STEPS = 9
 X = LAW.at(VP, 0.95).sample(30, seed=1, dtype=F64)
 
-pytestmark = [pytest.mark.usefixtures("double"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = [
+    pytest.mark.usefixtures("double"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 
 @pytest.fixture
