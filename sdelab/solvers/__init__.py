@@ -1,6 +1,7 @@
 """Solvers: one class each, and the table of the names that users know."""
 
 from .adaptive import Adaptive
+from .ancestral import Ancestral
 from .classical import EulerMaruyama, Milstein
 from .corrector import HMC, MALA, PC, AnnealedLangevin, Langevin
 from .discrete import DDIM, DDPM, LearnedDDPM, ReverseDiffusion
@@ -9,13 +10,16 @@ from .multistep import DEIS, IPNDM, LMS, DEISTime, GradientEstimation, IPNDMv
 from .pndm import FON, PLMS, PNDM
 from .row import Row
 from .runge_kutta import RK3, RK4, Bosh3, Dopri5, Euler, Heun, Midpoint, Ralston, RungeKutta, Tsit5
+from .sigma import DPM2, HeunPP2, SigmaRK, TwoStage
 from .table import row, table
 from .unipc import UniC, UniPC
+from .wrappers import Churn, Restart
 
 __all__ = [
     "DDIM",
     "DDPM",
     "DEIS",
+    "DPM2",
     "FON",
     "HMC",
     "IPNDM",
@@ -27,8 +31,10 @@ __all__ = [
     "RK3",
     "RK4",
     "Adaptive",
+    "Ancestral",
     "AnnealedLangevin",
     "Bosh3",
+    "Churn",
     "DEISTime",
     "DPMpp2M",
     "DPMpp3M",
@@ -39,16 +45,20 @@ __all__ = [
     "ExpEuler",
     "GradientEstimation",
     "Heun",
+    "HeunPP2",
     "IPNDMv",
     "Langevin",
     "LearnedDDPM",
     "Midpoint",
     "Milstein",
     "Ralston",
+    "Restart",
     "ReverseDiffusion",
     "Row",
     "RungeKutta",
+    "SigmaRK",
     "Tsit5",
+    "TwoStage",
     "UniC",
     "UniPC",
     "row",

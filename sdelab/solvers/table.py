@@ -5,7 +5,20 @@ file of its class; this file only gathers them.
 """
 
 from .._checks import named
-from . import adaptive, classical, corrector, discrete, exponential, multistep, pndm, runge_kutta, unipc
+from . import (
+    adaptive,
+    ancestral,
+    classical,
+    corrector,
+    discrete,
+    exponential,
+    multistep,
+    pndm,
+    runge_kutta,
+    sigma,
+    unipc,
+    wrappers,
+)
 from .row import Row
 
 table: tuple[Row, ...] = (
@@ -18,6 +31,9 @@ table: tuple[Row, ...] = (
     *pndm.ROWS,
     *discrete.ROWS,
     *corrector.ROWS,
+    *sigma.ROWS,
+    *ancestral.ROWS,
+    *wrappers.ROWS,
 )
 
 _by_key = {r.key: r for r in table}
