@@ -166,68 +166,97 @@ def prior(process, shape, seed: int, first: int = 0, dtype: torch.dtype | None =
 class Brownian:
     """A Brownian path on [t0, t1] as a pure function of (seed, row): ``w(a, b)`` returns W(b) - W(a), shape ``shape``.
 
-    Lévy's construction on a dyadic tree: the midpoint of a cell of length l with ends W_l, W_r is
-    (W_l + W_r)/2 + sqrt(l)/2 z. The value at a time never depends on which other times were asked for, nor in
-    which order. ``depth`` levels resolve 2^-depth of the interval, and towards its early end, where an exponential
-    clock takes its shortest steps, at least 2^-(depth/2) of the distance from that end; below that the path is linear,
-    and a question about a shorter step is a ``ValueError``. The last path down the tree is kept, so neighbouring
-    queries share their ancestors.
+    Lévy's construction on a tree of ``depth`` levels: in a cell [l, r], for a normal z that belongs to the cell,
+
+        W_m = W_l + (m - l)/(r - l) (W_r - W_l) + sqrt((m - l)(r - m)/(r - l)) z
+
+    The value at a time never depends on which other times were asked for, nor in which order. Half of the 2^depth
+    leaves divide (t0, t1] evenly, half divide the first sixteenth in geometric progression (from 2^-40 of it, or from
+    t0 if t0 > 0), because an exponential clock takes its shortest steps there. Within a leaf the same formula holds
+    with the leaf's own z: the law of any path seen at most once per leaf is exact, and a question about two times in
+    one leaf is a ``ValueError``. The last path down the tree is kept, so neighbouring queries share their ancestors.
 
     Times up to a relative 1e-9 outside [t0, t1] are taken as the end point (rounding in a grid); further out is a
     ``ValueError``. Reference: Lévy (1948); Li et al. (2020), "Scalable gradients for SDEs", algorithm 3.
     """
 
-    def __init__(self, shape, t0: float, t1: float, seed: int, *, first=0, dtype=None, device=None, depth: int = 40):
+    def __init__(self, shape, t0: float, t1: float, seed: int, *, first=0, dtype=None, device=None, depth: int = 14):
         if not (math.isfinite(t0) and math.isfinite(t1)) or t0 == t1:
             raise ValueError(f"a Brownian path needs two different finite end times, not [{t0}, {t1}]")
         self.t0, self.t1 = min(t0, t1), max(t0, t1)
-        self.depth, self._draw = depth, lambda *key: normal(shape, seed, (PATH, *key), first, dtype, device)
-        span = self.t1 - self.t0
-        root = self._draw(0, 0) * math.sqrt(span)
-        self._cells = [(0, torch.zeros_like(root), root)]  # (index, W at left end, W at right end) at each level
+        self.depth, span = depth, self.t1 - self.t0
+        self._floor = self.t0 / span if self.t0 > 0 else 2.0**-44
+        self._rate = math.log1p(_KNEE / self._floor)
+        size = math.prod(tuple(shape))
+        self._ahead = max(1, _CHUNK // max(1, size))  # levels drawn in one go where states are small
+        self._draw = lambda keys: normals(shape, seed, [(PATH, *key) for key in keys], first, dtype, device)
+        root = self._draw([(0, 0)])[0] * math.sqrt(span)
+        # (index, its ends, W there) of a cell at each level
+        self._cells = [(0, self.t0, self.t1, torch.zeros_like(root), root)]
         self._known: dict[float, Tensor] = {}
 
     def __call__(self, a: float, b: float) -> Tensor:
         a, b = float(a), float(b)
-        finest = math.ldexp(self.t1 - self.t0, -self._levels(max(a, b)))
-        if 0 < abs(b - a) < 0.999 * finest:
+        places = self._place(a), self._place(b)
+        if a != b and math.floor(places[0]) == math.floor(places[1]) and all(p % 1 for p in places):
             raise ValueError(
-                f"a step from {a} to {b} is shorter than the {finest:.3g} that this Brownian path resolves there: "
+                f"a step from {a} to {b} lies inside one of the 2^{self.depth} leaves of this Brownian path: "
                 f"take longer steps, or make it with a depth above {self.depth}"
             )
         return self._at(b) - self._at(a)
 
-    def _levels(self, t: float) -> int:
-        """Levels of the tree above time t: ``depth``, and more where t is within 2^-(depth/2) of the early end."""
-        exponent = math.frexp((t - self.t0) / (self.t1 - self.t0))[1]
-        return max(self.depth, self.depth // 2 - exponent)
+    def _place(self, t: float) -> float:
+        """Where t lies among the leaves, from 0 to 2^depth; one that is whole within rounding is a boundary."""
+        r = min(max((t - self.t0) / (self.t1 - self.t0), 0.0), 1.0)
+        u = math.log1p(r / self._floor) / self._rate if r <= _KNEE else 1 + (r - _KNEE) / (1 - _KNEE)
+        place = math.ldexp(u, self.depth - 1)
+        return float(round(place)) if abs(place - round(place)) < 1e-9 * place else place
+
+    def _time(self, place: float) -> float:
+        """The inverse of :meth:`_place`."""
+        u = math.ldexp(place, 1 - self.depth)
+        r = self._floor * math.expm1(u * self._rate) if u <= 1 else _KNEE + (u - 1) * (1 - _KNEE)
+        return self.t0 + r * (self.t1 - self.t0)
 
     def _at(self, t: float) -> Tensor:
-        span = self.t1 - self.t0
-        slack = 1e-9 * span
+        slack = 1e-9 * (self.t1 - self.t0)
         if not self.t0 - slack <= t <= self.t1 + slack:
             raise ValueError(f"the Brownian path covers [{self.t0}, {self.t1}] and was asked for t = {t}")
         if t not in self._known:
             if len(self._known) >= 4:
                 self._known.pop(next(iter(self._known)))
-            self._known[t] = self._descend(min(max((t - self.t0) / span, 0.0), 1.0), self._levels(t), span)
+            self._known[t] = self._descend(t, self._place(t))
         return self._known[t]
 
-    def _descend(self, r: float, levels: int, span: float) -> Tensor:
-        position = math.ldexp(r, levels)
-        leaf = min(int(position), 2**levels - 1)
-        for level in range(1, levels + 1):
-            index = leaf >> (levels - level)
-            if level < len(self._cells) and self._cells[level][0] == index:
-                continue
-            del self._cells[level:]
-            parent, left, right = self._cells[-1]
-            if position == parent << (levels - level + 1):  # the time is this cell's left end: no need to go on
-                return left
-            if position == (parent + 1) << (levels - level + 1):
-                return right
-            std = 0.5 * math.sqrt(math.ldexp(span, 1 - level))
-            middle = (left + right).mul_(0.5).add_(self._draw(level, parent), alpha=std)
-            self._cells.append((index, left, middle) if index % 2 == 0 else (index, middle, right))
-        _, left, right = self._cells[levels]
-        return torch.lerp(left, right, position - leaf)
+    def _descend(self, t: float, place: float) -> Tensor:
+        cells, depth = self._cells, self.depth
+        leaf = min(int(place), 2**depth - 1)
+        new = next((n for n in range(1, len(cells)) if cells[n][0] != leaf >> (depth - n)), len(cells))
+        del cells[new:]
+        zs: list[Tensor] = []  # normals of the levels to come, next one last
+        for level in range(new, depth + 2):
+            parent, left, right, at_left, at_right = cells[-1]
+            if place == parent << (depth + 1 - level):  # the time is this cell's left end: no need to go on
+                return at_left
+            if place == (parent + 1) << (depth + 1 - level):
+                return at_right
+            if not zs:
+                ahead = range(level, min(level + self._ahead, depth + 2))
+                zs = [*self._draw([(n, leaf >> (depth + 1 - n)) for n in ahead])][::-1]
+            if level > depth:
+                return _bridge(left, t, right, at_left, at_right, zs.pop())
+            index = leaf >> (depth - level)
+            m = self._time(math.ldexp(2 * parent + 1, depth - level))
+            at_m = _bridge(left, m, right, at_left, at_right, zs.pop())
+            cells.append((index, m, right, at_m, at_right) if index % 2 else (index, left, m, at_left, at_m))
+        raise AssertionError("unreachable")
+
+
+_KNEE = 1 / 16  # the share of the interval whose leaves are graded
+
+
+def _bridge(left: float, m: float, right: float, at_left: Tensor, at_right: Tensor, z: Tensor) -> Tensor:
+    """W_m given both ends of the cell; z is written over, which spares a new tensor."""
+    share = min(max((m - left) / (right - left), 0.0), 1.0)
+    z.mul_(math.sqrt(share * (1 - share) * (right - left)))
+    return z.add_(at_left, alpha=1 - share).add_(at_right, alpha=share)

@@ -184,7 +184,7 @@ def test_one_seed_for_data_prior_and_steps():
 def test_brownian_increments(t0, t1):
     """Variance |b - a| and independence over disjoint intervals of very different lengths; both tests can fail."""
     n, cuts = 40_000, [t0 + (t1 - t0) * r for r in (0.0, 1e-4, 0.1, 0.37, 0.370001, 0.5, 0.75, 0.9, 1.0)]
-    path = sd.Brownian((n, 1), t0, t1, seed=3, dtype=F64)
+    path = sd.Brownian((n, 1), t0, t1, seed=3, dtype=F64, depth=24)
     steps = [path(a, b)[:, 0] / math.sqrt(b - a) for a, b in itertools.pairwise(cuts)]
     assert independent(steps) > LEVEL
     for z in steps:
@@ -228,13 +228,38 @@ def test_brownian_keeps_one_path_down_the_tree():
     assert len(path._cells) <= 13 and len(path._known) <= 4
 
 
+def exact_grid(path, cuts, rows) -> None:
+    """The increments of a whole grid are independent and of the right variance; a twin 3 % off fails."""
+    z = [path(a, b) / math.sqrt(b - a) for a, b in itertools.pairwise(cuts)]
+    assert independent(z) > LEVEL
+    total = float(torch.stack(z).square().sum())
+    assert LEVEL / 2 < scipy.stats.chi2.cdf(total, rows * len(z)) < 1 - LEVEL / 2
+    assert scipy.stats.chi2.sf(1.03**2 * total, rows * len(z)) < LEVEL
+
+
+@pytest.mark.parametrize("steps", [5, 20, 60])
+def test_brownian_on_the_clock_of_a_grid(steps):
+    process = sd.process.VP()
+    cuts = (2 * process.lam(sd.grids.karras(process, steps))).exp().tolist()
+    exact_grid(sd.Brownian((20_000,), cuts[0], cuts[-1], seed=5, dtype=F64), cuts, 20_000)
+
+
+def test_brownian_with_a_step_in_nearly_every_leaf():
+    """Sixty of a thousand even steps on 1024 leaves of nearly the same length: most end inside a leaf of their own."""
+    cuts = [0.3 + i / 1000 for i in range(61)]
+    exact_grid(sd.Brownian((20_000,), 0.0, 1.0, seed=5, dtype=F64, depth=11), cuts, 20_000)
+
+
 def test_brownian_below_its_resolution():
-    """Linear between the leaves, and a step shorter than a leaf is refused: it would carry too little noise."""
-    path = sd.Brownian((3, 1), 0.0, 1.0, seed=1, depth=3, dtype=F64)
-    torch.testing.assert_close(path(0.5, 0.65), path(0.5, 0.625) + 0.2 * path(0.625, 0.75), rtol=0, atol=1e-14)
+    """Between the leaves' ends the leaf's own normal; two times in one leaf would not be Brownian, and are refused."""
+    path = sd.Brownian((40_000,), 0.0, 1.0, seed=1, depth=3, dtype=F64)
+    left, right = 1 / 16 + 15 / 64, 1 / 16 + 30 / 64  # leaf 5 of 8
+    middle = 0.5 * (left + right)
+    bridge = (path(left, middle) - 0.5 * path(left, right)) / math.sqrt((right - left) / 4)
+    assert independent([bridge, path(left, right)]) > LEVEL and normality(bridge) > LEVEL
     assert path(0.6, 0.6).abs().max() == 0
-    with pytest.raises(ValueError, match=r"shorter than the 0\.125 that"):
-        path(0.7, 0.6)
+    with pytest.raises(ValueError, match=r"inside one of the 2\^3 leaves"):
+        path(left + 0.02, right - 0.02)
 
 
 def test_brownian_at_its_ends():
