@@ -6,6 +6,7 @@ from .classical import EulerMaruyama, Milstein
 from .corrector import HMC, MALA, PC, AnnealedLangevin, Langevin
 from .discrete import DDIM, DDPM, LearnedDDPM, ReverseDiffusion
 from .exponential import DPMpp2M, DPMpp3M, ExpAdams, ExpEuler
+from .flow import FlowSDE, FlowSDEHeun, SiTHeun
 from .multistep import DEIS, IPNDM, LMS, DEISTime, GradientEstimation, IPNDMv
 from .pndm import FON, PLMS, PNDM
 from .row import Row
@@ -43,6 +44,8 @@ __all__ = [
     "EulerMaruyama",
     "ExpAdams",
     "ExpEuler",
+    "FlowSDE",
+    "FlowSDEHeun",
     "GradientEstimation",
     "Heun",
     "HeunPP2",
@@ -56,6 +59,7 @@ __all__ = [
     "ReverseDiffusion",
     "Row",
     "RungeKutta",
+    "SiTHeun",
     "SigmaRK",
     "Tsit5",
     "TwoStage",

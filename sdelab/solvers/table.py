@@ -12,6 +12,7 @@ from . import (
     corrector,
     discrete,
     exponential,
+    flow,
     multistep,
     pndm,
     runge_kutta,
@@ -34,6 +35,7 @@ table: tuple[Row, ...] = (
     *sigma.ROWS,
     *ancestral.ROWS,
     *wrappers.ROWS,
+    *flow.ROWS,
 )
 
 _by_key = {r.key: r for r in table}

@@ -145,3 +145,34 @@ def test_langevin_corrector(norm, rows, monkeypatch):
     solver = sd.solvers.Langevin(0.16, norm=norm)
     ours = sd.solve(sd.Reverse(EDM, D_EDM, 1.0), solver, x, [0.6, sigma], seed=SEED)
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+FLOW = sd.process.RectifiedFlow()
+D_FLOW = LAW.denoiser(FLOW)
+
+
+@pytest.mark.parametrize("key, name", [("flow_euler", "FlowMatchEulerDiscreteScheduler"),
+                                       ("flow_heun", "FlowMatchHeunDiscreteScheduler")])  # fmt: skip
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_flow_matching(key, name, shift):
+    """From noise to data at their own sigmas; diffusers steps in float32."""
+    diffusers = pytest.importorskip("diffusers")
+    scheduler = getattr(diffusers, name)(shift=shift)
+    scheduler.set_timesteps(12)
+    times = scheduler.sigmas.unique().flip(0).double()
+    scheduler.sigmas = scheduler.sigmas.double()
+    x = start = sd.noise.normal((50, 2), 1, dtype=F64)
+    for t in scheduler.timesteps:
+        at = float(scheduler.sigmas[scheduler.step_index if scheduler.step_index is not None else 0])
+        v = (x.double() - D_FLOW(x.double(), at)) / at
+        x = scheduler.step(v, t, x).prev_sample
+    ours = sd.solve(sd.Reverse(FLOW, D_FLOW, 0.0), sd.solvers.row(key).make(), start, times)
+    torch.testing.assert_close(ours, x.double(), rtol=1e-5, atol=1e-5)
+
+
+def test_flow_midpoint():
+    torchdiffeq = pytest.importorskip("torchdiffeq")
+    times, x = torch.linspace(1, 0.05, 8, dtype=F64), sd.noise.normal((50, 2), 1, dtype=F64)
+    theirs = torchdiffeq.odeint(lambda t, y: (y - D_FLOW(y, float(t))) / t, x, times, method="midpoint")[-1]
+    ours = sd.solve(sd.Reverse(FLOW, D_FLOW, 0.0), sd.solvers.row("flow_midpoint").make(), x, times)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
