@@ -5,14 +5,18 @@ from .ancestral import Ancestral
 from .classical import EulerMaruyama, Milstein
 from .corrector import HMC, MALA, PC, AnnealedLangevin, Langevin
 from .discrete import DDIM, DDPM, LearnedDDPM, ReverseDiffusion
+from .dpm import DPMAdaptive, DPMFast, Singlestep
+from .exp_rk import ExpRK, Tableau
 from .exponential import DPMpp2M, DPMpp3M, ExpAdams, ExpEuler
 from .flow import FlowSDE, FlowSDEHeun, SiTHeun
 from .multistep import DEIS, IPNDM, LMS, DEISTime, GradientEstimation, IPNDMv
+from .parallel import Picard
 from .pndm import FON, PLMS, PNDM
 from .row import Row
 from .runge_kutta import RK3, RK4, Bosh3, Dopri5, Euler, Heun, Midpoint, Ralston, RungeKutta, Tsit5
 from .sigma import DPM2, HeunPP2, SigmaRK, TwoStage
 from .table import row, table
+from .taylor import Taylor2
 from .unipc import UniC, UniPC
 from .wrappers import Churn, Restart
 
@@ -37,6 +41,8 @@ __all__ = [
     "Bosh3",
     "Churn",
     "DEISTime",
+    "DPMAdaptive",
+    "DPMFast",
     "DPMpp2M",
     "DPMpp3M",
     "Dopri5",
@@ -44,6 +50,7 @@ __all__ = [
     "EulerMaruyama",
     "ExpAdams",
     "ExpEuler",
+    "ExpRK",
     "FlowSDE",
     "FlowSDEHeun",
     "GradientEstimation",
@@ -54,6 +61,7 @@ __all__ = [
     "LearnedDDPM",
     "Midpoint",
     "Milstein",
+    "Picard",
     "Ralston",
     "Restart",
     "ReverseDiffusion",
@@ -61,6 +69,9 @@ __all__ = [
     "RungeKutta",
     "SiTHeun",
     "SigmaRK",
+    "Singlestep",
+    "Tableau",
+    "Taylor2",
     "Tsit5",
     "TwoStage",
     "UniC",
