@@ -8,10 +8,11 @@ import torch
 
 import sdelab as sd
 from sdelab import orders
-from sdelab.solvers import DDIM, DDPM, LearnedDDPM, ReverseDiffusion
+from sdelab.solvers import DDIM, DDPM, AnalyticDPM, LearnedDDPM, ReverseDiffusion, linear, posterior_variance
 
 F64 = torch.float64
 LAW = sd.distributions.ring()
+X = torch.ones(2, 2)
 VP, CHAIN, FLOW = sd.process.VP(), sd.process.DiscreteBetas(), sd.process.RectifiedFlow()
 
 
@@ -160,6 +161,75 @@ def test_the_clock_that_overshoots():
     assert float((ours - exact).abs().max()) < 0.5 * float((x - exact).abs().max())
 
 
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("process", [VP, FLOW, sd.process.EDM()], ids=lambda p: p.name)
+def test_analytic_dpm_is_exact_on_gaussian_data(process, eta):
+    """Three long steps, from alpha = 0 on the straight path; 3 % of error in the data's variance is seen."""
+    std, times = 0.6, [process.T, 0.5 * process.T, 0.1 * process.T, 0.05 * process.T]
+    equation = sd.Reverse(process, sd.distributions.gaussian((0.0,), std).denoiser(process), eta)
+    for variance, error in ((std**2, 0.0), (1.03 * std**2, 1e-4)):
+        out = posterior_moments(equation, AnalyticDPM(variance), times, std)
+        assert (abs(out - 1) < 1e-12) == (error == 0) and abs(out - 1) >= error
+
+
+def test_analytic_variance_in_the_letters_of_the_paper():
+    """Bao et al., theorem 1: lambda^2 + (sqrt(B/A) - sqrt(B' - lambda^2))^2 (1 - B E|score|^2/d), B = 1 - alpha-bar."""
+    i, eta, c = 600, 0.5, 0.4
+    (bar, beta), (bar_prev, _) = chain(i), chain(i - 1)
+    equation = sd.Reverse(CHAIN, sd.distributions.gaussian((0.0,), math.sqrt(c)).denoiser(CHAIN), eta)
+    noise = AnalyticDPM(c).plan(equation, [i / 1000, (i - 1) / 1000])[0].stages[0].noise[0]
+    lam2 = eta**2 * (1 - bar_prev) / (1 - bar) * beta
+    gamma = 1 / (bar * c + 1 - bar)  # E|score|^2/d of N(0, bar c + 1 - bar)
+    square = (math.sqrt((1 - bar) / (1 - beta)) - math.sqrt(1 - bar_prev - lam2)) ** 2
+    assert noise**2 == pytest.approx(lam2 + square * (1 - (1 - bar) * gamma), rel=1e-8)
+
+
+def test_measured_posterior_variance():
+    """Both routes against the closed form on a Gaussian, and the loss on two modes against quadrature."""
+    times, std = [0.2, 0.5, 0.8], 0.6
+    law = sd.distributions.gaussian((0.0, 0.0), std)
+    x0 = law.sample(40_000, seed=1, dtype=F64)
+    closed = AnalyticDPM(std**2)
+    for route, count in (("loss", 3), ("score", 1)):  # the score's cancels where noise is most of x
+        V = posterior_variance(law.denoiser(VP), VP, x0, times, seed=2, route=route)
+        for point in linear.points(VP, times[:count]):
+            assert V(point.t) == pytest.approx(closed.spread_of_data(point), rel=0.03)
+    assert posterior_variance(lambda x, t: 0 * x, FLOW, x0, [1.0], seed=2)(1.0) == pytest.approx(std**2, rel=0.02)
+
+
+def test_a_step_has_the_right_second_moment_on_any_law():
+    """One long step from the exact law of two modes, by quadrature; DDPM's two variances miss it."""
+    law, s, t = sd.distributions.GaussianMixture([0.3, 0.7], [[-1.0], [1.0]], 0.3), 0.5, 0.2
+    x = torch.linspace(-8, 8, 4001, dtype=F64)[:, None]
+    p = law.at(VP, s).log_prob(x).exp() * (x[1, 0] - x[0, 0])
+    equation = sd.Reverse(VP, law.denoiser(VP), 1.0)
+    D = equation.denoise(x, s)[:, 0]
+    second = float(law.covs[0] + 1.0)  # E x_0^2
+    V = second - float((p * D**2).sum())  # Var of x_0 given x_s, by the law of total variance
+    exact = float(VP.alpha(t) ** 2) * second + float(VP.var(t))
+
+    def moment(solver):
+        (_, _, keep, (w,), _, (std,)) = solver.plan(equation, [s, t])[0].stages[0]
+        return float((p * (keep * x[:, 0] + w * D) ** 2).sum()) + std**2
+
+    assert moment(AnalyticDPM(lambda t: V)) == pytest.approx(exact, rel=1e-10)
+    assert moment(DDPM()) < 0.98 * exact and moment(DDPM("large")) > 1.02 * exact
+    x0 = law.sample(40_000, seed=1, dtype=F64)
+    assert posterior_variance(law.denoiser(VP), VP, x0, [s], seed=2)(s) == pytest.approx(V, rel=0.03)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("process", [VP, sd.process.EDM()], ids=lambda p: p.name)
+def test_euler_a_is_ddim(process, eta):
+    """The same chain under two names, with the same eta; at eta = 1 it is DDPM."""
+    x, times = sd.noise.normal((5, 2), 1, dtype=F64), [0.8, 0.5, 0.2, 0.1]
+    equation = sd.Reverse(process, LAW.denoiser(process), eta)
+    keys = ("euler_ancestral", "ddim_eta") + (("ddpm", "ancestral") if eta == 1 else ())
+    outs = [sd.solve(equation, sd.solvers.row(key).make(), x, times, seed=3) for key in keys]
+    for other in outs[1:]:
+        torch.testing.assert_close(other, outs[0], rtol=1e-11, atol=1e-11)
+
+
 def step(process, eta, solver):
     return sd.solve(sd.Reverse(process, LAW.denoiser(process), eta), solver, torch.ones(2, 2), [1.0, 0.4], seed=0)
 
@@ -169,6 +239,11 @@ def step(process, eta, solver):
     [
         (lambda: DDPM("middle"), "'small', 'large' or a fraction"),
         (lambda: DDPM(1.5), "between 0 and 1"),
+        (lambda: AnalyticDPM(-1.0), "data's variance"),
+        (lambda: posterior_variance(lambda x, t: x, VP, X, [0.5], 0, route="norm"), "route must be"),
+        (lambda: posterior_variance(lambda x, t: x, VP, X[:0], [0.5], 0), "must not be empty"),
+        (lambda: posterior_variance(lambda x, t: x, FLOW, X, [1.0], 0, route="score"), "use route='loss'"),
+        (lambda: step(VP, 1.5, AnalyticDPM()), "between 0 and 1"),
         (lambda: step(VP, 0.5, DDPM()), "use eta=1"),
         (lambda: step(VP, 1.5, DDIM()), "between 0 and 1, not 1.5"),
         (lambda: step(FLOW, 0.0, ReverseDiffusion()), "alpha = 0 at t = 1"),

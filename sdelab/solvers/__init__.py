@@ -1,6 +1,7 @@
 """Solvers: one class each, and the table of the names that users know."""
 
 from .adaptive import Adaptive
+from .analytic import AnalyticDPM, posterior_variance
 from .ancestral import Ancestral
 from .classical import EulerMaruyama, Milstein
 from .corrector import HMC, MALA, PC, AnnealedLangevin, Langevin
@@ -36,6 +37,7 @@ __all__ = [
     "RK3",
     "RK4",
     "Adaptive",
+    "AnalyticDPM",
     "Ancestral",
     "AnnealedLangevin",
     "Bosh3",
@@ -76,6 +78,7 @@ __all__ = [
     "TwoStage",
     "UniC",
     "UniPC",
+    "posterior_variance",
     "row",
     "table",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ file of its class; this file only gathers them.
 from .._checks import named
 from . import (
     adaptive,
+    analytic,
     ancestral,
     classical,
     corrector,
@@ -44,6 +45,7 @@ table: tuple[Row, ...] = (
     *ancestral.ROWS,
     *wrappers.ROWS,
     *flow.ROWS,
+    *analytic.ROWS,
 )
 
 _by_key = {r.key: r for r in table}
