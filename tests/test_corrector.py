@@ -7,7 +7,7 @@ import torch
 
 import sdelab as sd
 from sdelab import orders
-from sdelab.solvers import HMC, MALA, PC, AnnealedLangevin, Langevin, ReverseDiffusion
+from sdelab.solvers import HMC, MALA, PC, AnnealedLangevin, LangevinCorrector, ReverseDiffusion
 from sdelab.solvers.linear import points
 
 F64 = torch.float64
@@ -32,7 +32,7 @@ X = 0.8 * sd.noise.normal((7, 2), 1, dtype=F64)
 def test_langevin_step_by_its_formula(norm, process):
     """Song et al., algorithms 4 and 5, with the score in x alone."""
     t, r, eq = 0.4, 0.2, equation(process=process)
-    ours = sd.solve(eq, Langevin(r, norm=norm), X, [0.5, t], seed=3)
+    ours = sd.solve(eq, LangevinCorrector(r, norm=norm), X, [0.5, t], seed=3)
     z, s = draw_of(X), eq.score(X, t)
     size = {"level": process.sigma(t), "sample": z.norm(dim=1) / s.norm(dim=1),
             "batch": z.norm(dim=1).mean() / s.norm(dim=1).mean()}[norm]  # fmt: skip
@@ -44,7 +44,7 @@ def test_algorithm_5_with_its_alpha():
     """On a DDPM chain e = 2 alpha_i (r |z|/|s|)^2: snr as a function of t."""
     chain, r, i = sd.process.DiscreteBetas(), 0.16, 250
     eq, alpha = equation(process=chain), 1 - float(chain.betas[i - 1])
-    solver = Langevin(lambda t: r * math.sqrt(1 - float(chain.betas[round(t * 1000) - 1])), norm="sample")
+    solver = LangevinCorrector(lambda t: r * math.sqrt(1 - float(chain.betas[round(t * 1000) - 1])), norm="sample")
     ours = sd.solve(eq, solver, X, [0.251, i / 1000], seed=3)
     z, s = draw_of(X), eq.score(X, i / 1000)
     e = 2 * alpha * (r * z.norm(dim=1, keepdim=True) / s.norm(dim=1, keepdim=True)) ** 2
@@ -89,14 +89,14 @@ def test_the_bias_of_a_langevin_step():
     """On N(0, v) the variance tends to v/(1 - e/(2 v)); with 3 % more noise it would not."""
     law, t, r = sd.distributions.gaussian((0.0,), 0.5), 0.3, 0.3
     e, v = 2 * (r * float(VP.sigma(t))) ** 2, float(law.at(VP, t).cov)
-    assert stationary(Langevin(r), law) == pytest.approx(1 / (1 - e / (2 * v)), rel=1e-12)
+    assert stationary(LangevinCorrector(r), law) == pytest.approx(1 / (1 - e / (2 * v)), rel=1e-12)
 
-    class Noisy(Langevin):
+    class Noisy(LangevinCorrector):
         def correct(self, equation, x, at, draw):
             return super().correct(equation, x, at, lambda a, b, x, std: draw(a, b, x, 1.03 * std))
 
     assert stationary(Noisy(r), law) == pytest.approx(1.03**2 / (1 - e / (2 * v)), rel=1e-12)
-    small = [stationary(Langevin(r), law) - 1 for r in (0.3, 0.15)]
+    small = [stationary(LangevinCorrector(r), law) - 1 for r in (0.3, 0.15)]
     assert small[0] / small[1] == pytest.approx(4, rel=0.1)  # second order in r
 
 
@@ -107,7 +107,7 @@ def test_norms_of_single_samples_change_the_law():
     times = torch.linspace(0.5, 0.45, 501, dtype=F64)  # p_t is N(0, I) throughout
     second = {}
     for norm in ("level", "sample", "batch"):
-        out = sd.solve(equation(law), Langevin(0.07, norm=norm), x, times, seed=2)
+        out = sd.solve(equation(law), LangevinCorrector(0.07, norm=norm), x, times, seed=2)
         second[norm] = float(out.square().sum(1).mean())
     assert second["sample"] == pytest.approx((d + 2) ** 2 / d, rel=0.05)
     assert second["level"] == pytest.approx(d, rel=0.05) and second["batch"] == pytest.approx(d, rel=0.05)
@@ -131,7 +131,7 @@ def test_accepted_chains_keep_a_gaussian(solver, steps):
     assert abs(chi(solver, law, steps, law, dim, n)) < LEVEL
     assert 0.3 < float(solver.accepted) < 0.99
     assert chi(solver, off, steps, law, dim, n) > LEVEL
-    assert chi(Langevin(0.25), law, 40, law, dim, n) > LEVEL
+    assert chi(LangevinCorrector(0.25), law, 40, law, dim, n) > LEVEL
 
 
 def test_a_density_makes_it_exact_on_any_law():
@@ -182,14 +182,14 @@ def test_mala_proposes_a_langevin_step():
     """One leap of length l is Langevin with e = l^2/2: where accepted, the same numbers."""
     solver, step = MALA(0.1), 0.1
     accepted = sd.solve(equation(), solver, X, [0.5, 0.4], seed=3)
-    proposed = sd.solve(equation(), Langevin(step / 2), X, [0.5, 0.4], seed=3)
+    proposed = sd.solve(equation(), LangevinCorrector(step / 2), X, [0.5, 0.4], seed=3)
     assert float(solver.accepted) == 1
     torch.testing.assert_close(accepted, proposed, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("predictor", [sd.ExpEuler(), sd.EulerMaruyama(), sd.ExpAdams(2), ReverseDiffusion()],
                          ids=lambda s: type(s).__name__)  # fmt: skip
-@pytest.mark.parametrize("corrector", [Langevin(0.1, 2), MALA(), HMC(leaps=2)], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("corrector", [LangevinCorrector(0.1, 2), MALA(), HMC(leaps=2)], ids=lambda s: type(s).__name__)
 def test_pc_is_its_two_halves(predictor, corrector):
     times = [0.8, 0.5, 0.3]
     counted = sd.NFE(LAW.denoiser(VP))
@@ -216,14 +216,14 @@ def test_a_corrector_mends_a_coarse_predictor():
     def error(solver, steps):
         return orders.weak_error(solver, VP, 1.0, sd.grids.logsnr(VP, steps, t_start=0.9, t_end=0.05))
 
-    plain, mended = error(ReverseDiffusion(), 15), error(PC(ReverseDiffusion(), Langevin(0.16, 16)), 15)
+    plain, mended = error(ReverseDiffusion(), 15), error(PC(ReverseDiffusion(), LangevinCorrector(0.16, 16)), 15)
     assert mended < 0.25 * plain
     assert error(ReverseDiffusion(), 15 * 17) < 0.5 * mended
 
 
 def test_noise_free_equations_are_welcome():
     """A corrector brings noise of its own: the run needs a seed although eta = 0."""
-    pc = PC(sd.ExpEuler(), Langevin())
+    pc = PC(sd.ExpEuler(), LangevinCorrector())
     with pytest.raises(ValueError, match="adds noise: pass seed="):
         sd.solve(equation(eta=0.0), pc, X, [0.5, 0.4])
     with pytest.raises(ValueError, match="no Brownian path drives"):
@@ -235,17 +235,17 @@ def test_noise_free_equations_are_welcome():
 @pytest.mark.parametrize(
     "call, error, message",
     [
-        (lambda: Langevin(norm="mean"), ValueError, "norm must be"),
-        (lambda: Langevin(0.0), ValueError, "snr is a positive number"),
-        (lambda: Langevin(repeats=0), ValueError, "repeats must be at least 1"),
+        (lambda: LangevinCorrector(norm="mean"), ValueError, "norm must be"),
+        (lambda: LangevinCorrector(0.0), ValueError, "snr is a positive number"),
+        (lambda: LangevinCorrector(repeats=0), ValueError, "repeats must be at least 1"),
         (lambda: AnnealedLangevin(1.5), ValueError, "fraction of the noise variance"),
         (lambda: HMC(step=-1.0), ValueError, "step > 0"),
         (lambda: HMC(leaps=0), ValueError, "leaps >= 1"),
-        (lambda: PC(Langevin(), ReverseDiffusion()), TypeError, "not the other way"),  # type: ignore[arg-type]
+        (lambda: PC(LangevinCorrector(), ReverseDiffusion()), TypeError, "not the other way"),  # type: ignore[arg-type]
         (lambda: sd.solve(equation(eta=0.0), PC(sd.ExpAdams(2, corrector=True)), X, [0.5, 0.4, 0.3, 0.2], seed=1),
          ValueError, "PEC"),
         (lambda: sd.solve(equation(), PC(sd.Heun()), X, [0.5, 0.4], seed=1), ValueError, "use eta=0"),
-        (lambda: sd.solve(sd.OU(), Langevin(), X, [0.0, 0.4], seed=0), ValueError, "needs a Reverse"),
+        (lambda: sd.solve(sd.OU(), LangevinCorrector(), X, [0.0, 0.4], seed=0), ValueError, "needs a Reverse"),
     ],
 )  # fmt: skip
 def test_errors(call, error, message):

@@ -4,7 +4,7 @@ from .adaptive import Adaptive
 from .analytic import AnalyticDPM, posterior_variance
 from .ancestral import Ancestral
 from .classical import EulerMaruyama, Milstein
-from .corrector import HMC, MALA, PC, AnnealedLangevin, Langevin
+from .corrector import HMC, MALA, PC, AnnealedLangevin, LangevinCorrector
 from .discrete import DDIM, DDPM, LearnedDDPM, ReverseDiffusion
 from .dpm import DPMAdaptive, DPMFast, Singlestep
 from .exp_rk import ExpRK, Tableau
@@ -59,7 +59,7 @@ __all__ = [
     "Heun",
     "HeunPP2",
     "IPNDMv",
-    "Langevin",
+    "LangevinCorrector",
     "LearnedDDPM",
     "Midpoint",
     "Milstein",

@@ -69,7 +69,7 @@ class Corrector:
         return x
 
 
-class Langevin(Corrector):
+class LangevinCorrector(Corrector):
     """Langevin steps at a signal-to-noise ratio r = ``snr``: x <- x + e s(x) + sqrt(2 e) z, ``repeats`` times.
 
     norm="level":  e = 2 (r sigma_t)^2, the same for every sample; linear in x.
@@ -104,7 +104,7 @@ class Langevin(Corrector):
         return x + 2 * root**2 * s + 2 * root * scale * z
 
 
-class AnnealedLangevin(Langevin):
+class AnnealedLangevin(LangevinCorrector):
     """Langevin dynamics at every noise level in turn, with steps in proportion to its variance.
 
     x <- x + a/2 s(x) + sqrt(a) z,   a = 2 ``step`` sigma_t^2,   ``repeats`` times per level
@@ -193,9 +193,11 @@ class PC:
     order, noisy = 0, True
 
     def __init__(self, predictor=None, corrector: Corrector | None = None):
-        self.predictor, self.corrector = predictor or ReverseDiffusion(), corrector or Langevin()
+        self.predictor, self.corrector = predictor or ReverseDiffusion(), corrector or LangevinCorrector()
         if not isinstance(self.corrector, Corrector) or isinstance(self.predictor, (Corrector, PC)):
-            raise TypeError("PC(predictor, corrector): a solver, and a corrector such as Langevin(), not the other way")
+            raise TypeError(
+                "PC(predictor, corrector): a solver, and a corrector such as LangevinCorrector(), not the other way"
+            )
         self.ode_only, self.in_time = self.predictor.ode_only, self.predictor.in_time
 
     @property
@@ -232,8 +234,9 @@ _FROM_NOISE = {"weak_range": (0.9, 0.8), "weak_steps": (200, 400, 800)}
 _SONG = "Song et al. (2021), alg. 1 and 4"
 
 ROWS = (
-    Row("langevin", "Langevin (corrector only)", "predictor-corrector", Langevin, 0, 1, "Song et al. (2021), alg. 4–5",
-        True, oracle="diffusers ScoreSdeVeScheduler.step_correct", note=_BIAS, measure=_FROM_NOISE),
+    Row("langevin", "Langevin (corrector only)", "predictor-corrector", LangevinCorrector, 0, 1,
+        "Song et al. (2021), alg. 4–5", True, oracle="diffusers ScoreSdeVeScheduler.step_correct",
+        note=_BIAS + " diffusers' norms over the batch are norm='batch'.", measure=_FROM_NOISE),
     Row("annealed_langevin", "annealed Langevin", "predictor-corrector", lambda: AnnealedLangevin(0.062, 5), 0, 5,
         "Song & Ermon (2019), alg. 1; (2020), CIFAR-10 settings", True, note=_BIAS, measure=_FROM_NOISE),
     _pc("pc_reverse_langevin", "PC: reverse diffusion + Langevin", ReverseDiffusion, _SONG),

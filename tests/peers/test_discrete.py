@@ -142,7 +142,7 @@ def test_langevin_corrector(norm, rows, monkeypatch):
     x, sigma = LAW.at(EDM, 0.5).sample(rows, seed=1, dtype=F64), 0.5
     scheduler, _ = score_sde(30, "scheduling_sde_ve", monkeypatch, iter([noise(0, x)]))
     theirs = scheduler.step_correct(song_score(x, sigma), x).prev_sample
-    solver = sd.solvers.Langevin(0.16, norm=norm)
+    solver = sd.solvers.LangevinCorrector(0.16, norm=norm)
     ours = sd.solve(sd.Reverse(EDM, D_EDM, 1.0), solver, x, [0.6, sigma], seed=SEED)
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
 
