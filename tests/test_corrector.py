@@ -195,7 +195,7 @@ def test_pc_is_its_two_halves(predictor, corrector):
     counted = sd.NFE(LAW.denoiser(VP))
     both = PC(predictor, corrector)
     ours = sd.solve(sd.Reverse(VP, counted, 1.0), both, X, times, seed=3)
-    assert counted.count == 2 * both.nfe == 2 * (predictor.nfe + corrector.nfe)
+    assert counted.count == both.calls(2) == 2 * both.nfe == 2 * (predictor.nfe + corrector.nfe)
     x, eq, memory = X, equation(), predictor.start() | {"keep_states": True}
     for n, (entry, t) in enumerate(zip(predictor.plan(eq, times), times[1:], strict=True)):
         keys = iter([(), *((j,) for j in range(1, 9))])
@@ -232,6 +232,12 @@ def test_noise_free_equations_are_welcome():
     assert heun.isfinite().all()
 
 
+def test_a_predictor_with_a_costly_start_is_counted():
+    counted, pc = sd.NFE(LAW.denoiser(VP)), PC(sd.solvers.row("pndm").make(), MALA())
+    sd.solve(sd.Reverse(VP, counted, 0.0), pc, X, sd.grids.logsnr(VP, 6, t_start=0.9), seed=1)
+    assert counted.count == pc.calls(6) > 6 * 3
+
+
 @pytest.mark.parametrize(
     "call, error, message",
     [
@@ -242,6 +248,7 @@ def test_noise_free_equations_are_welcome():
         (lambda: HMC(step=-1.0), ValueError, "step > 0"),
         (lambda: HMC(leaps=0), ValueError, "leaps >= 1"),
         (lambda: PC(LangevinCorrector(), ReverseDiffusion()), TypeError, "not the other way"),  # type: ignore[arg-type]
+        (lambda: PC(type("Replay", (ReverseDiffusion,), {"rewinds": True})()), ValueError, "replays one Brownian path"),
         (lambda: sd.solve(equation(eta=0.0), PC(sd.ExpAdams(2, corrector=True)), X, [0.5, 0.4, 0.3, 0.2], seed=1),
          ValueError, "PEC"),
         (lambda: sd.solve(equation(), PC(sd.Heun()), X, [0.5, 0.4], seed=1), ValueError, "use eta=0"),

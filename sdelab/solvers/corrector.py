@@ -198,11 +198,20 @@ class PC:
             raise TypeError(
                 "PC(predictor, corrector): a solver, and a corrector such as LangevinCorrector(), not the other way"
             )
+        if getattr(self.predictor, "rewinds", False):
+            raise ValueError(
+                "this predictor replays one Brownian path, and no path drives a corrector: take fixed steps"
+            )
         self.ode_only, self.in_time = self.predictor.ode_only, self.predictor.in_time
 
     @property
     def nfe(self) -> int:
         return self.predictor.nfe + self.corrector.nfe
+
+    def calls(self, steps: int) -> int:
+        """Network calls of a run of that many steps."""
+        own = getattr(self.predictor, "calls", lambda n: n * self.predictor.nfe)
+        return own(steps) + self.corrector.nfe * steps
 
     def plan(self, equation, times) -> list[tuple]:
         ends = self.corrector.plan(equation, times)

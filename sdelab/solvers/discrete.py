@@ -7,7 +7,7 @@ With h = lam_t - lam_s > 0 the forward kernel over a step is x_s | x_t ~ N(a x_t
     c = sigma_t^2 (1 - e^{-2h}) = b sigma_t^2/sigma_s^2                               ("beta tilde")
 
 Questions often asked. *Is "Euler a" DDPM?* Yes, at eta = 1: its sigma_down = sigma_t^2/sigma_s and sigma_up^2 = c are
-the posterior step. *Is Euler DDIM?* Yes where alpha = 1 (time is the noise level), no for Euler in t elsewhere.
+the posterior step. *Is Euler DDIM?* Yes where alpha and sigma are linear in t (EDM, straight flows), not on VP.
 *Is ancestral sampling the reverse SDE?* In the limit of short steps; the chain is not its Euler–Maruyama step.
 """
 
