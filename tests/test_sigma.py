@@ -9,7 +9,8 @@ import torch
 import sdelab as sd
 from sdelab import orders
 from sdelab.solvers import ancestral
-from sdelab.solvers.ancestral import Ancestral, DPMpp2S
+from sdelab.solvers.ancestral import Ancestral
+from sdelab.solvers.exp_rk import ExpRK, midpoint
 from sdelab.solvers.sigma import DPM2, HeunPP2, SigmaRK, TwoStage
 from sdelab.solvers.wrappers import Churn, Restart
 
@@ -131,10 +132,10 @@ def test_ancestral_steps_down_and_diffuses_up():
         r_s, r_t = (float((-process.lam(v)).exp()) for v in (s, t))
         r_up = min(r_t, 0.8 * math.sqrt(r_t**2 * (r_s**2 - r_t**2) / r_s**2))
         down = float(process.t_of_lam(torch.tensor(-math.log(math.sqrt(r_t**2 - r_up**2)), dtype=F64)))
-        y = sd.solve(ode, DPMpp2S(), y, [s, down])
+        y = sd.solve(ode, ExpRK(midpoint()), y, [s, down])
         a, std = process.transition(down, t)
         y = a * y + std * sd.noise.normal(x.shape, 3, (sd.noise.STEP, n), dtype=F64)
-    close(sd.solve(equation, Ancestral(DPMpp2S()), x, times, seed=3), y)
+    close(sd.solve(equation, Ancestral(ExpRK(midpoint())), x, times, seed=3), y)
 
 
 def test_large_eta_asks_for_the_level_zero():

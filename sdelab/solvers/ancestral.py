@@ -15,7 +15,8 @@ from itertools import pairwise
 import torch
 
 from ..reverse import Reverse
-from .linear import Entry, Linear, Point, Stage, Step, points, ticks
+from .exp_rk import ExpRK, midpoint
+from .linear import Entry, Linear, Point, Stage, points, ticks
 from .row import Row
 from .runge_kutta import Euler
 from .sigma import DPM2, HeunPP2, SigmaRK
@@ -93,25 +94,6 @@ def _below(s: Point, t: Point, e2: float) -> tuple[float, float]:
     return math.sqrt(left), t.sigma * math.sqrt(min(1.0, -e2 * math.expm1(-2 * h)))
 
 
-class DPMpp2S(Linear):
-    """DPM-Solver++(2S) with its inner node in the middle of the step in lam, whose D is held over the whole step.
-
-    x_m = (sigma_m/sigma_s) x_s + alpha_m (1 - e^{-h/2}) D_s,    x_t = (sigma_t/sigma_s) x_s + alpha_t (1 - e^{-h}) D_m
-
-    Order: 2. NFE: 2. Reference: Lu et al. (2022), DPM-Solver++, alg. 1. Raises ``ValueError`` where eta > 0.
-    """
-
-    order, nfe, nodes, ode_only = 2, 2, (0.5,), True
-
-    def entry(self, step: Step) -> Entry:
-        s, t, (m,) = step.s, step.t, step.inner
-
-        def held(y: Point, p: Point) -> Stage:
-            return Stage(y.t, None, p.sigma / s.sigma, (p.alpha * -math.expm1(s.lam - p.lam),))
-
-        return Entry((held(s, m), held(m, t)), remember=False)
-
-
 _SONG, _CROWSON = "Song, Meng & Ermon (2021), eq. 12 and 16", "Crowson (2022), k-diffusion"
 
 ROWS = (
@@ -121,7 +103,7 @@ ROWS = (
     Row("heun_ancestral", "Heun a", "ancestral", lambda: Ancestral(SigmaRK()), 2, 2, "after " + _CROWSON, True, 1.0),
     Row("dpm_2_ancestral", "DPM2 a", "ancestral", lambda: Ancestral(DPM2()), 2, 2, _CROWSON, True, 1.0,
         oracle="k-diffusion sample_dpm_2_ancestral; diffusers KDPM2AncestralDiscreteScheduler"),
-    Row("dpmpp_2s_ancestral", "DPM++ 2S a", "ancestral", lambda: Ancestral(DPMpp2S()), 2, 2,
+    Row("dpmpp_2s_ancestral", "DPM++ 2S a", "ancestral", lambda: Ancestral(ExpRK(midpoint())), 2, 2,
         "Lu et al. (2022), DPM-Solver++, alg. 1; " + _CROWSON, True, 1.0,
         oracle="k-diffusion sample_dpmpp_2s_ancestral"),
 )  # fmt: skip

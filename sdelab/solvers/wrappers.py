@@ -39,7 +39,7 @@ class Churn(Linear):
     for networks that remove too much noise, and leaves a bias that no number of steps removes. The noise is fresh:
     no Brownian path drives it. Raises ``ValueError`` for parameters out of range and over multistep solvers.
 
-    Order: weak, the solver's. NFE: the solver's. Reference: Karras et al. (2022), alg. 2.
+    Order: weak, the solver's (0 unless s_noise = 1). NFE: the solver's. Reference: Karras et al. (2022), alg. 2.
     """
 
     ode_only = noisy = True
@@ -48,7 +48,8 @@ class Churn(Linear):
         if s_churn < 0 or s_noise < 0 or not 0 <= s_tmin <= s_tmax:
             raise ValueError("need s_churn >= 0, s_noise >= 0 and 0 <= s_tmin <= s_tmax")
         self.solver = single_step(solver or SigmaRK(), "churn")
-        self.order, self.nfe, self.in_time = self.solver.order, self.solver.nfe, self.solver.in_time
+        self.order = self.solver.order if s_noise == 1 else 0
+        self.nfe, self.in_time = self.solver.nfe, self.solver.in_time
         self.s_churn, self.s_tmin, self.s_tmax, self.s_noise = s_churn, s_tmin, s_tmax, s_noise
 
     def plan(self, equation, times) -> list[Entry]:
@@ -75,7 +76,7 @@ class Restart:
     not cover are left out. The solver starts afresh after every jump, so no stale past is used. A round contracts the
     errors made above it, and the jump is exact in law (s_noise = 1). Noise is fresh: no Brownian path drives it.
 
-    Order: weak, the solver's. NFE: the solver's, and that of the rounds (see :meth:`calls`).
+    Order: weak, the solver's (0 unless s_noise = 1). NFE: the solver's, and that of the rounds (see :meth:`calls`).
     Reference: Xu et al. (2023), alg. 1 (appendix B.2); the default interval is that of common image tools.
     Raises ``ValueError`` for intervals out of range.
     """
@@ -89,7 +90,7 @@ class Restart:
             if not (0 < low < high and rounds >= 1 and (steps is None or steps >= 1)):
                 raise ValueError(f"an interval is (low, high, rounds, steps) with 0 < low < high, not {interval}")
         self.intervals, self.s_noise = tuple(sorted(intervals, reverse=True)), s_noise
-        self.order, self.nfe = self.solver.order, self.solver.nfe
+        self.order, self.nfe = self.solver.order if s_noise == 1 else 0, self.solver.nfe
         self.ode_only, self.in_time = self.solver.ode_only, self.solver.in_time
 
     def calls(self, steps: int) -> int:
