@@ -16,6 +16,8 @@ from . import (
     exp_rk,
     exponential,
     flow,
+    implicit,
+    invertible,
     multistep,
     parallel,
     pndm,
@@ -44,6 +46,8 @@ table: tuple[Row, ...] = (
     *sigma.ROWS,
     *ancestral.ROWS,
     *wrappers.ROWS,
+    *invertible.ROWS,
+    *implicit.ROWS,
     *flow.ROWS,
     *analytic.ROWS,
 )
