@@ -10,6 +10,8 @@ from .dpm import DPMAdaptive, DPMFast, Singlestep
 from .exp_rk import ExpRK, Tableau
 from .exponential import DPMpp2M, DPMpp3M, ExpAdams, ExpEuler
 from .flow import FlowSDE, FlowSDEHeun, SiTHeun
+from .implicit import Implicit
+from .invertible import BDIA, BELM, EDICT, DDIMInverse
 from .multistep import DEIS, IPNDM, LMS, DEISTime, GradientEstimation, IPNDMv
 from .parallel import Picard
 from .pndm import FON, PLMS, PNDM
@@ -22,10 +24,13 @@ from .unipc import UniC, UniPC
 from .wrappers import Churn, Restart
 
 __all__ = [
+    "BDIA",
+    "BELM",
     "DDIM",
     "DDPM",
     "DEIS",
     "DPM2",
+    "EDICT",
     "FON",
     "HMC",
     "IPNDM",
@@ -42,6 +47,7 @@ __all__ = [
     "AnnealedLangevin",
     "Bosh3",
     "Churn",
+    "DDIMInverse",
     "DEISTime",
     "DPMAdaptive",
     "DPMFast",
@@ -59,6 +65,7 @@ __all__ = [
     "Heun",
     "HeunPP2",
     "IPNDMv",
+    "Implicit",
     "LangevinCorrector",
     "LearnedDDPM",
     "Midpoint",
