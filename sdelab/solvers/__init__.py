@@ -7,6 +7,7 @@ from .classical import EulerMaruyama, Milstein
 from .corrector import HMC, MALA, PC, AnnealedLangevin, LangevinCorrector
 from .discrete import DDIM, DDPM, LearnedDDPM, ReverseDiffusion
 from .dpm import DPMAdaptive, DPMFast, Singlestep
+from .dpm_v3 import DPMSolverV3, calibrate
 from .exp_rk import ExpRK, Tableau
 from .exponential import DPMpp2M, DPMpp3M, ExpAdams, ExpEuler
 from .flow import FlowSDE, FlowSDEHeun, SiTHeun
@@ -51,6 +52,7 @@ __all__ = [
     "DEISTime",
     "DPMAdaptive",
     "DPMFast",
+    "DPMSolverV3",
     "DPMpp2M",
     "DPMpp3M",
     "Dopri5",
@@ -85,6 +87,7 @@ __all__ = [
     "TwoStage",
     "UniC",
     "UniPC",
+    "calibrate",
     "posterior_variance",
     "row",
     "table",
