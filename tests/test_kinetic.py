@@ -106,6 +106,21 @@ def test_denoiser_and_score_of_a_mixture(p):
     torch.testing.assert_close(p.denoiser(law.denoiser(vp), vp)(u, t)[:, 0], D, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("p", PROCESSES, ids=ident)
+def test_the_effective_level_grades_the_grid(p):
+    """sigma_eff rises with t, is found again from lam, and takes the scalar grids."""
+    t = torch.linspace(0.01, 1, 30, dtype=F64)
+    assert (p.lam(t).diff() < 0).all()
+    torch.testing.assert_close(p.t_of_lam(p.lam(t)), t, rtol=1e-9, atol=0)
+    steps = p.lam(sd.grids.logsnr(p, 9)).diff()
+    torch.testing.assert_close(steps, steps.mean().expand(9), rtol=1e-7, atol=0)
+    a, level = p.effective(0.3)  # y has mean x_0 and standard deviation sigma_eff
+    assert float(a @ p.mean(0.3)) == pytest.approx(1) and float(a @ p.cov(0.3) @ a) == pytest.approx(float(level) ** 2)
+    other = a + 0.01 * torch.tensor([1.3, -0.4], dtype=F64)
+    other = other / (other @ p.mean(0.3))
+    assert float(other @ p.cov(0.3) @ other) > float(level) ** 2  # no other unbiased reading is less noisy
+
+
 def test_perturb_has_the_law_it_says():
     p, x0, t = kinetic.CLD(), torch.tensor([[2.0], [2.0]], dtype=F64), 0.2
     rows = torch.stack([p.perturb(x0, t, e.view(1, 2, 1).expand(2, 2, 1))[0, :, 0] for e in torch.eye(2, dtype=F64)])

@@ -78,7 +78,7 @@ def beta(process, r, start, end, a: float = 0.6, b: float = 0.6):
 def dynamic_shift(tokens: int, low=(256, 0.5), high=(4096, 1.15)) -> float:
     """The shift e^mu of :func:`flow_shift` for an image of that many tokens; mu is linear between two resolutions.
 
-    Esser et al. (2024), section 5.3.2, as FLUX.1 uses it: mu = 0.5 at 256 tokens and 1.15 at 4096.
+    Esser et al. (2024), as FLUX.1 uses it: mu = 0.5 at 256 tokens and 1.15 at 4096.
     """
     (n0, mu0), (n1, mu1) = low, high
     return math.exp(mu0 + (mu1 - mu0) * (tokens - n0) / (n1 - n0))

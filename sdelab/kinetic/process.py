@@ -79,16 +79,16 @@ class Kinetic:
         return -0.5 * float(self.A.trace())
 
     def beta(self, t: Time) -> Tensor:
-        return self.beta_min + as_time(t).to(F64) * (self.beta_max - self.beta_min)
+        return self.beta_min + as_time(t).to("cpu", F64) * (self.beta_max - self.beta_min)
 
     def clock(self, t: Time) -> Tensor:
-        """tau(t) = int_0^t beta."""
-        t = as_time(t).to(F64)
+        """tau(t) = int_0^t beta; like all coefficients here in float64 on the CPU."""
+        t = as_time(t).to("cpu", F64)
         return t * (self.beta_min + 0.5 * t * (self.beta_max - self.beta_min))
 
     def of_clock(self, tau: Time) -> Tensor:
         """Inverse of :meth:`clock`."""
-        tau = as_time(tau).to(F64)
+        tau = as_time(tau).to("cpu", F64)
         slope = self.beta_max - self.beta_min
         return 2 * tau / (self.beta_min + torch.sqrt(self.beta_min**2 + 2 * slope * tau))
 
@@ -134,6 +134,8 @@ class Kinetic:
         """-log sigma_eff, half the log signal-to-noise ratio of the whole state."""
         return -self.effective(t)[1].log()
 
+    t_of_lam = Process.t_of_lam  # type: ignore[assignment]  # by bisection, so that grids graded in lam serve
+
     def perturb(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
         """u_t = mu x_0 + C^{1/2} eps for x_0 (n, ...) and eps (n, 2, ...); t one time or one per sample."""
         if eps.shape != (x0.shape[0], 2, *x0.shape[1:]):
@@ -162,10 +164,10 @@ class Kinetic:
         def seen(u: Tensor, t: Time) -> Tensor:
             a, level = self.effective(t)
             at = process.t_of_lam(-level.log())
-            scale = process.alpha(at)
+            scale = process.alpha(at)  # a network sees x_t = alpha y
             x, v = u.unbind(1)
             y = like(scale * a[..., 0], x) * x + like(scale * a[..., 1], v) * v
-            return denoise(y, float(at) if at.ndim == 0 else at)
+            return denoise(y, float(at) if at.ndim == 0 else at.to(u.device))
 
         return seen
 
@@ -180,7 +182,7 @@ def spread_over(c: Tensor, u: Tensor) -> Tensor:
 class CLD(Kinetic):
     """Critical damping: dx = beta v/M dt, dv = -beta (x + Gamma v/M) dt + sqrt(2 Gamma beta) dw, Gamma^2 = 4M.
 
-    Defaults of the paper: M = 1/4 (so Gamma = 1), gamma = 0.04, beta = 4. Dockhorn, Vahdat & Kreis (2022), eq. 5.
+    Defaults of the paper: M = 1/4 (so Gamma = 1), gamma = 0.04, beta = 4. Dockhorn, Vahdat & Kreis (2022).
     """
 
     name = "cld"
@@ -203,7 +205,7 @@ class CLD(Kinetic):
 class PSLD(Kinetic):
     """Phase-space Langevin: 2A = [[-Gamma, 1/M], [-1, -nu]], Q = diag(Gamma, M nu), nu = Gamma + 2/sqrt(M).
 
-    Noise enters both coordinates; Gamma = 0 is CLD at half its clock. Pandey & Mandt (2023), eq. 9 and 10.
+    Noise enters both coordinates; Gamma = 0 is CLD at half its clock. Pandey & Mandt (2023), "A complete recipe".
     """
 
     beta_min: float = 8.0

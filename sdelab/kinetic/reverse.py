@@ -15,7 +15,7 @@ class KineticReverse(SDE):
     """du = beta [A u - (1 + eta^2)/2 Q score] dt + eta sqrt(beta Q) dw, run with *decreasing* times to t > 0.
 
     ``denoise`` is D(u, t) = E[x_0 | u_t = u], (n, 2, ...) -> (n, ...), and score = -C^{-1} (u - mu D). CLD needs its
-    second half alone, the score in v. Dockhorn, Vahdat & Kreis (2022), eq. 6 and 7; in eta: Zhang et al. (2023).
+    second half alone, the score in v. Dockhorn, Vahdat & Kreis (2022), section 3; in eta: Zhang, Tao & Chen (2023).
     """
 
     def __init__(self, process: Kinetic, denoise: Denoise, eta: float = 1.0):

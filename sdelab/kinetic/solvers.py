@@ -100,7 +100,7 @@ class GDDIM(_Kinetic):
     of u_t given u_s and x_0 = D, the kinetic DDPM.
 
     Order: ``points`` at eta = 0; at eta = 1 weak 1 with one point and weak 2 with two. NFE: 1.
-    Reference: Zhang, Tao & Chen (2023), "gDDIM", propositions 3 to 6; weights here by quadrature, in x_0 not in eps.
+    Reference: Zhang, Tao & Chen (2023), "gDDIM", with K_t = R_t; here in x_0 instead of eps, R_t by quadrature.
     Raises ``ValueError`` for eta other than 0 and 1, whose Psi has no such form.
     """
 
@@ -202,14 +202,15 @@ class SSCS(_Kinetic):
 
 def _gddim(points: int) -> Row:
     return Row(f"gddim_{points}" if points > 1 else "gddim", f"gDDIM {points}", "kinetic", lambda: GDDIM(points),
-               points, 1, "Zhang, Tao & Chen (2023), prop. 3 to 6")  # fmt: skip
+               points, 1, "Zhang, Tao & Chen (2023), gDDIM with K_t = R_t")  # fmt: skip
 
 
 ROWS = (
     *map(_gddim, (1, 2, 3)),
-    Row("gddim_sde", "gDDIM SDE", "kinetic", GDDIM, 1, 1, "Zhang, Tao & Chen (2023), prop. 4", stochastic=True),
-    Row("gddim_2_sde", "gDDIM 2 SDE", "kinetic", lambda: GDDIM(2), 2, 1, "Zhang, Tao & Chen (2023), prop. 4 and 6",
+    Row("gddim_sde", "gDDIM SDE", "kinetic", GDDIM, 1, 1, "Zhang, Tao & Chen (2023), gDDIM at lambda = 1",
         stochastic=True),
+    Row("gddim_2_sde", "gDDIM 2 SDE", "kinetic", lambda: GDDIM(2), 2, 1,
+        "Zhang, Tao & Chen (2023), multistep gDDIM at lambda = 1", stochastic=True),
     Row("sscs", "SSCS", "kinetic", SSCS, 1, 1, "Dockhorn, Vahdat & Kreis (2022), alg. 1", stochastic=True,
         note="The splitting is symmetric, but an explicit Euler step for the score's part leaves order 1."),
     Row("sscs_midpoint", "SSCS midpoint", "kinetic", lambda: SSCS(2), 2, 2, "Dockhorn, Vahdat & Kreis (2022), alg. 1",

@@ -180,7 +180,7 @@ class Interpolant(Process):
     bridge, whose network sees both ends: that is no affine Gaussian process, and not this class.
 
     A gamma whose sigma/alpha would fall again raises ``ValueError``: no forward diffusion has those marginals.
-    Albergo, Boffi & Vanden-Eijnden (2023), "Stochastic interpolants", definition 2.1 and section 4.
+    Albergo, Boffi & Vanden-Eijnden (2023), "Stochastic interpolants: a unifying framework".
     """
 
     path: str = "linear"
