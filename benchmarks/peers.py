@@ -1,6 +1,6 @@
-"""The public samplers that ours are held against, in tests and benchmarks: diffusers, k-diffusion, torchsde, torchdiffeq.
+"""The public samplers that ours are held against, in tests and benchmarks.
 
-They are run, never copied. Each is imported when asked for, so nothing else pays for it.
+diffusers, k-diffusion, torchsde and torchdiffeq are run, never copied. Each is imported when asked for.
 """
 
 import functools
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @functools.cache
 def k_diffusion() -> types.ModuleType:
-    """k-diffusion's ``sampling`` module alone: its package imports torchvision, CLIP and wandb, which it does not need."""
+    """k-diffusion's ``sampling`` module alone: its package imports torchvision, CLIP and wandb as well."""
     spec = importlib.util.find_spec("k_diffusion")
     if spec is None or spec.submodule_search_locations is None:
         raise ModuleNotFoundError("k-diffusion is not installed: run make setup")
