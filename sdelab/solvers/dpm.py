@@ -118,7 +118,7 @@ class DPMAdaptive:
     the same steps, so a split batch agrees to the tolerance only. Where alpha = 0 at the start, the first thousandth of
     the time is one step of one node.
 
-    Order: ``order``, 2 or 3. NFE: ``order`` per attempt.
+    Order: ``order``, 2 or 3. NFE: ``order`` per attempt, one less after a rejection, where eps at the start is known.
     Reference: Lu et al. (2022), DPM-Solver, appendix C and alg. 3; Söderlind (2003) for PID control.
     """
 
@@ -168,11 +168,8 @@ class DPMAdaptive:
     def step(self, equation, x: Tensor, entry, memory, draw) -> Tensor:
         s, end = points(equation.process, entry)
         if not math.isfinite(s.lam):
-            inside = max(end.t, s.t * (1 - 1e-3))
-            x, s = (
-                self.leave(equation, x, s, points(equation.process, [inside])[0]),
-                points(equation.process, [inside])[0],
-            )
+            inside = points(equation.process, [max(end.t, s.t * (1 - 1e-3))])[0]
+            x, s = self.leave(equation, x, s, inside), inside
         v, budget = None, self.max_steps
         while s.lam < end.lam:
             last = s.lam + memory["h"] >= end.lam - 1e-10

@@ -23,7 +23,7 @@ Phi = Callable[..., float]
 
 def phi(k: int, z: float) -> float:
     """phi_k(z) = sum_j z^j/(j + k)!, by the series where the recursion would cancel."""
-    if abs(z) > 1:
+    if k == 0 or abs(z) > 1:
         value = math.exp(z)
         for j in range(k):
             value = (value - 1 / math.factorial(j)) / z

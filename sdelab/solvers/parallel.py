@@ -13,7 +13,9 @@ from .row import Row
 class Picard:
     """Parallel-in-time sampling by a solver of one evaluation per step: sweeps over a sliding window of steps.
 
-        x_{n+1} <- keep_n x_n + sum_j w_j v_{n-j} + sum_l c_l z_l        v_n = D(y_n, t_n) at last sweep's y_n
+        x_{n+1} <- keep_n x_n + sum_j w_j v_{n-j} + sum_l c_l z_l        v_n = p x_n + q D(y_n, t_n)
+
+    where y_n is x_n of the sweep before, and what the solver interpolates, v, keeps its linear part exact.
 
     A sweep evaluates the denoiser once, on the stacked states of the window (times of shape (n,), one per sample), and
     then runs through the recurrence. Points whose evaluated state moved by no more than ``tol`` are done, and the
@@ -85,9 +87,9 @@ class Picard:
             self.sweeps, self.evaluated = self.sweeps + 1, self.evaluated + w
             new, values = [ys[0]], past
             histories = []
-            for j, (stage, y, D) in enumerate(zip(stages, ys, Ds, strict=False)):
+            for j, (stage, D) in enumerate(zip(stages, Ds, strict=True)):
                 p, q = stage.value or (0.0, 1.0)
-                known = [q * D + p * y if p else q * D, *values]
+                known = [q * D + p * new[-1] if p else q * D, *values]
                 m = n + j
                 if m not in noises:
                     noises[m] = _noise(stage, x, drawers[m]) if stage.draws else None
