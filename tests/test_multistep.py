@@ -111,6 +111,19 @@ def test_ipndm_v_on_equal_steps():
         np.testing.assert_allclose(np.divide(exact.stages[0].weights, h), AB[min(n, 3)], rtol=1e-11)
 
 
+def test_ipndm_v_does_not_keep_a_constant_eps_on_karras_grids():
+    """What a constant eps is multiplied by, relative to the DDIM step: 1 on geometric grids and nowhere else."""
+    for grid, exact in (("logsnr", True), ("karras", False)):
+        knots = points(VP, graded(grid=grid).tolist())
+        plan = IPNDMv().plan(ode(), graded(grid=grid).tolist())
+        sums = [
+            sum(e.stages[0].weights) / (-t.sigma * math.expm1(t.lam - s.lam))
+            for e, s, t in zip(plan, knots, knots[1:], strict=False)
+        ]
+        np.testing.assert_allclose(sums[:3], 1, rtol=1e-12)
+        assert exact == bool(np.allclose(sums[3:], 1, rtol=1e-9)) and max(sums) < 1.5
+
+
 def test_unipc_differs_from_the_exact_weights_in_single_differences_only():
     step = a_step(ExpAdams(3))
     for bh2 in (False, True):
@@ -143,6 +156,8 @@ def test_unic_raises_the_order_of_single_step_solvers():
     assert order_on(Midpoint(), "logsnr") == pytest.approx(2, abs=0.15)
     assert order_on(UniC(Midpoint()), "logsnr") == pytest.approx(3, abs=0.15)
     assert UniC(Midpoint()).order == 3
+    single = sd.solvers.row("dpm_solver_2").make()  # its eps folded into D: a constant eps is solved exactly
+    assert order_on(UniC(single), "logsnr") == pytest.approx(3, abs=0.15)
     first = [sd.solve(ode(), solver, X, [0.8, 0.6]) for solver in (Midpoint(), UniC(Midpoint()))]
     assert torch.equal(*first)
     denoise = sd.NFE(LAW.denoiser(VP))
@@ -187,7 +202,9 @@ def test_a_start_without_signal(solver):
     (lambda: DEIS(5), ValueError, "order must be"),
     (lambda: UniPC(0), ValueError, "order must be"),
     (lambda: GradientEstimation(math.inf), ValueError, "gamma must be a finite number"),
-    (lambda: UniC(sd.EulerMaruyama()), TypeError, "corrects exponential solvers"),
+    (lambda: UniC(sd.EulerMaruyama()), TypeError, "corrects exponential solvers"),  # type: ignore[arg-type]
+    (lambda: UniC(FON()), TypeError, "corrects exponential solvers"),
+    (lambda: sd.solve(ode(), UniC(sd.solvers.DPMSolverV3()), X, graded()), ValueError, "interpolates D"),
     (lambda: sd.solve(ode(), UniC(ExpAdams(2, True)), X, graded()), ValueError, "has no corrector of its own"),
     (lambda: sd.solve(ode(), UniC(DEIS(2)), X, graded()), ValueError, "interpolates D"),
     (lambda: sd.solve(sd.Reverse(VP, LAW.denoiser(VP), 1.0), LMS(2), X, graded(), seed=1), ValueError, "solves ODEs"),

@@ -139,6 +139,7 @@ class DPMSolverV3(Linear):
             raise ValueError(f"order must be 1, 2 or 3, not {order!r}")
         self.order, self.history, self.corrector = order, order - 1, corrector
         self.statistics = statistics or gaussian()
+        self._shifts: list[tuple[float, float]] = []  # of the steps being planned
 
     def integrals(self, start: float, end: float):
         """From lam = start: the rule (r, w), e^{L+S} and B at its nodes; (S, B) and L at the end."""
@@ -173,7 +174,7 @@ class DPMSolverV3(Linear):
         return Entry((stage,), correct and correct[0])
 
     def plan(self, equation, times):
-        self._shifts: list[tuple[float, float]] = []
+        self._shifts.clear()
         out, late = [], 0.0  # late: what the last step's corrector adds to the constant part of its state
         shifts = iter(self._shifts)
         for entry in super().plan(equation, times):

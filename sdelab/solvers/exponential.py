@@ -203,7 +203,7 @@ ROWS = (
     Row("exp_adams_3c", "exponential Adams 3 + corrector", "exponential", lambda: ExpAdams(3, True), 4, 1, _ZHAO),
     Row("dpmpp_3m_corrected", "DPM++ 3M, corrected", "multistep", lambda: ExpAdams(3), 3, 1, _LU,
         note=f"{_SAME} exp_adams_3; dpmpp_3m is the rule as published, of order 2"),
-    Row("res_multistep", "RES multistep", "multistep", ExpAdams, 2, 1, "Zhang et al. (2023), RES, alg. 2",
+    Row("res_multistep", "RES multistep", "multistep", ExpAdams, 2, 1, "Zhang, Song & Chen (2023), RES, multistep",
         note=f"{_SAME} exp_adams_2"),
     Row("abnorsett_2m", "Adams–Bashforth–Nørsett 2", "multistep", ExpAdams, 2, 1, "Nørsett (1969)",
         note=f"{_SAME} exp_adams_2"),

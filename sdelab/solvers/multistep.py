@@ -161,5 +161,6 @@ ROWS = (
     _row("ipndm", "iPNDM", IPNDM, 2, f"{_ZHANG}, iPNDM", claimed=4, oracle="diffusers IPNDM", note=_UNEQUAL),
     _row("ipndm_v", "iPNDM v", IPNDMv, 3, "Zhou et al. (2024), AMED-Solver, code", claimed=4,
          note="the public weights have three slips: order 3 on geometric grids and 2 on others; lms is what is meant"),
-    _row("gradient_estimation", "gradient estimation", GradientEstimation, 1, "Permenter & Yuan (2023), alg. 2"),
+    _row("gradient_estimation", "gradient estimation", GradientEstimation, 1,
+         "Permenter & Yuan (2023), gradient-estimation sampler"),
 )  # fmt: skip

@@ -45,12 +45,12 @@ class UniC(Linear):
     While a single-step solver has too little past for that order, its steps are left as they are.
 
     Order: p + 1 for solvers of order p (at eta = 0). NFE: the solver's. Reference: Zhao et al. (2023), UniPC, section
-    3.2. A solver that is no :class:`Linear` raises ``TypeError``; one that interpolates something else than D, or has
-    a corrector already, ``ValueError``.
+    3.2. A solver in t raises ``TypeError``; one that keeps other values than D, or has a corrector already,
+    ``ValueError``.
     """
 
     def __init__(self, solver: Linear):
-        if not isinstance(solver, Linear):
+        if not isinstance(solver, Linear) or type(solver).entry is Linear.entry:
             raise TypeError(f"UniC corrects exponential solvers such as sd.ExpAdams(2), not {solver!r}")
         self.solver, self.nfe, self.nodes = solver, solver.nfe, solver.nodes
         self.order, self.history = solver.order + 1, max(solver.history, math.ceil(solver.order) - 1)
@@ -89,7 +89,7 @@ ROWS = (
     *(_row(f"unipc_{p}_{'bh2' if bh2 else 'bh1'}", f"UniPC-{p} ({'bh2' if bh2 else 'bh1'})",
            lambda p=p, bh2=bh2: UniPC(p, bh2), p + 1, oracle=_TWIN)
       for p, bh2 in ((1, False), (1, True), (2, False), (3, False), (3, True))),
-    *(_row(f"unipc_{p}_vary", f"UniPC-{p} (varying coefficients)", lambda p=p: ExpAdams(p, True), p + 1, "app. C",
+    *(_row(f"unipc_{p}_vary", f"UniPC-{p} (varying coefficients)", lambda p=p: ExpAdams(p, True), p + 1, "UniPC_v",
            note=f"exact weights: the same numbers as exp_adams_{p}c") for p in (1, 2, 3)),
     *(_row(f"unipc_{p}_noise", f"UniPC-{p} (bh2, noise prediction)", lambda p=p: UniPC(p, noise=True), p + 1,
            oracle=_TWIN) for p in (2, 3)),

@@ -5,6 +5,7 @@ import torch
 
 import sdelab as sd
 from benchmarks.peers import ModelK, k_diffusion
+from sdelab import orders
 from sdelab.solvers.exponential import DPMpp3M
 from sdelab.solvers.multistep import DEIS, IPNDM, LMS
 from sdelab.solvers.pndm import PLMS, PNDM
@@ -175,6 +176,29 @@ def test_pndm(solver, grid):
         x, calls = scheduler.step(eps(x, DENOISE(x, t), t), label, x).prev_sample, calls + 1
     assert calls == solver.calls(STEPS)
     close(ours(solver, ts), x)
+
+
+def test_the_third_order_of_k_diffusion_is_second():
+    """Measured on its own sample_dpmpp_3m_sde without noise, beside the exact rule, on Gaussian data."""
+    edm = sd.process.EDM()
+    denoise = orders.linear_problem(edm, 0.0).denoise
+    x = torch.linspace(-2, 2, 5, dtype=F64)[:, None]
+    steps = (120, 240, 480)
+
+    def error(ts, out) -> float:
+        start, end = float(ts[0]), float(ts[-1])
+        growth = orders.spread(edm, end) / orders.spread(edm, start)
+        return float((out - orders.MEAN - (x - orders.MEAN) * growth).abs().max())
+
+    grids = [sd.grids.logsnr(edm, n, t_start=80.0, t_end=0.05) for n in steps]
+    sample = k_diffusion().sample_dpmpp_3m_sde
+    theirs = [
+        error(ts, sample(ModelK(denoise), x, ts, disable=True, eta=0.0, noise_sampler=lambda *_: 0.0)) for ts in grids
+    ]
+    ours = [error(ts, sd.solve(orders.linear_problem(edm, 0.0), sd.ExpAdams(3), x, ts)) for ts in grids]
+    assert orders.slope(steps, theirs) == pytest.approx(2, abs=0.15)
+    assert orders.slope(steps, ours) == pytest.approx(3, abs=0.2)
+    assert ours[-1] < theirs[-1] / 50
 
 
 def test_a_weight_off_by_a_millionth_would_be_seen():
