@@ -178,6 +178,25 @@ def test_leapfrog_is_reversible():
     torch.testing.assert_close(loss, -gain, rtol=1e-10, atol=1e-10)
 
 
+def test_mala_accepts_by_the_rule_of_metropolis_and_hastings():
+    """p(y) q(x|y) against p(x) q(y|x) with q(y|x) = N(x + e s(x), 2 e), for each of many samples."""
+    law, t, l = sd.distributions.gaussian((0.2, -0.1), 0.5), 0.4, 1.7
+    eq, density, n = equation(law), law.at(VP, t), 2000
+    x = density.sample(n, seed=1, dtype=F64)
+    e = (l * float(VP.sigma(t))) ** 2 / 2
+    z, u = draw_of(x), sd.noise.normal((n,), 3, (sd.noise.STEP, 0, 1), dtype=F64)
+    y = x + e * density.score(x) + math.sqrt(2 * e) * z
+
+    def log_q(b, a):
+        return -(b - a - e * density.score(a)).square().sum(1) / (4 * e)
+
+    log_ratio = density.log_prob(y) - density.log_prob(x) + log_q(x, y) - log_q(y, x)
+    accept = 0.5 * torch.erfc(-u / math.sqrt(2)) < log_ratio.exp()
+    assert 0.2 < float(accept.double().mean()) < 0.8
+    ours = sd.solve(eq, MALA(l), x, [0.5, t], seed=3)
+    torch.testing.assert_close(ours, torch.where(accept[:, None], y, x), rtol=1e-11, atol=1e-11)
+
+
 def test_mala_proposes_a_langevin_step():
     """One leap of length l is Langevin with e = l^2/2: where accepted, the same numbers."""
     solver, step = MALA(0.1), 0.1
