@@ -7,6 +7,7 @@ file of its class; this file only gathers them.
 from .._checks import named
 from . import (
     adaptive,
+    amed,
     analytic,
     ancestral,
     classical,
@@ -46,6 +47,7 @@ table: tuple[Row, ...] = (
     *discrete.ROWS,
     *corrector.ROWS,
     *sigma.ROWS,
+    *amed.ROWS,
     *ancestral.ROWS,
     *wrappers.ROWS,
     *invertible.ROWS,
