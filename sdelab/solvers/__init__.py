@@ -1,6 +1,7 @@
 """Solvers: one class each, and the table of the names that users know."""
 
 from .adaptive import Adaptive
+from .amed import AMED, fit_amed
 from .analytic import AnalyticDPM, posterior_variance
 from .ancestral import Ancestral
 from .classical import EulerMaruyama, Milstein
@@ -25,6 +26,7 @@ from .unipc import UniC, UniPC
 from .wrappers import Churn, Restart
 
 __all__ = [
+    "AMED",
     "BDIA",
     "BELM",
     "DDIM",
@@ -89,6 +91,7 @@ __all__ = [
     "UniPC",
     "calibrate",
     "posterior_variance",
+    "fit_amed",
     "row",
     "table",
 ]  # fmt: skip
