@@ -90,8 +90,8 @@ __all__ = [
     "UniC",
     "UniPC",
     "calibrate",
-    "posterior_variance",
     "fit_amed",
+    "posterior_variance",
     "row",
     "table",
 ]  # fmt: skip
