@@ -9,6 +9,8 @@ from .corrector import HMC, MALA, PC, AnnealedLangevin, LangevinCorrector
 from .discrete import DDIM, DDPM, LearnedDDPM, ReverseDiffusion
 from .dpm import DPMAdaptive, DPMFast, Singlestep
 from .dpm_v3 import DPMSolverV3, calibrate
+from .dpmpp_sde import DPMpp2MSDE, DPMpp3MSDE, DPMppSDE, SDEDPMSolver
+from .er_sde import ERSDE
 from .exp_rk import ExpRK, Tableau
 from .exponential import DPMpp2M, DPMpp3M, ExpAdams, ExpEuler
 from .flow import FlowSDE, FlowSDEHeun, SiTHeun
@@ -19,6 +21,8 @@ from .parallel import Picard
 from .pndm import FON, PLMS, PNDM
 from .row import Row
 from .runge_kutta import RK3, RK4, Bosh3, Dopri5, Euler, Heun, Midpoint, Ralston, RungeKutta, Tsit5
+from .sa import SASolver, StochasticAdams
+from .seeds import SEEDS
 from .sigma import DPM2, HeunPP2, SigmaRK, TwoStage
 from .table import row, table
 from .taylor import Taylor2
@@ -34,6 +38,7 @@ __all__ = [
     "DEIS",
     "DPM2",
     "EDICT",
+    "ERSDE",
     "FON",
     "HMC",
     "IPNDM",
@@ -44,6 +49,7 @@ __all__ = [
     "PNDM",
     "RK3",
     "RK4",
+    "SEEDS",
     "Adaptive",
     "AnalyticDPM",
     "Ancestral",
@@ -56,7 +62,10 @@ __all__ = [
     "DPMFast",
     "DPMSolverV3",
     "DPMpp2M",
+    "DPMpp2MSDE",
     "DPMpp3M",
+    "DPMpp3MSDE",
+    "DPMppSDE",
     "Dopri5",
     "Euler",
     "EulerMaruyama",
@@ -80,9 +89,12 @@ __all__ = [
     "ReverseDiffusion",
     "Row",
     "RungeKutta",
+    "SASolver",
+    "SDEDPMSolver",
     "SiTHeun",
     "SigmaRK",
     "Singlestep",
+    "StochasticAdams",
     "Tableau",
     "Taylor2",
     "Tsit5",
