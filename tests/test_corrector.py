@@ -7,7 +7,7 @@ import torch
 
 import sdelab as sd
 from sdelab import orders
-from sdelab.solvers import HMC, MALA, PC, AnnealedLangevin, LangevinCorrector, ReverseDiffusion
+from sdelab.solvers import DDIM, HMC, MALA, PC, AnnealedLangevin, LangevinCorrector, LearnedDDPM, ReverseDiffusion
 from sdelab.solvers.linear import points
 
 F64 = torch.float64
@@ -238,6 +238,30 @@ def test_a_corrector_mends_a_coarse_predictor():
     plain, mended = error(ReverseDiffusion(), 15), error(PC(ReverseDiffusion(), LangevinCorrector(0.16, 16)), 15)
     assert mended < 0.25 * plain
     assert error(ReverseDiffusion(), 15 * 17) < 0.5 * mended
+
+
+EXTRAS = [MALA(), HMC(), LangevinCorrector(norm="sample"), PC(ReverseDiffusion(), HMC()), PC(DDIM(), MALA()),
+          LearnedDDPM(lambda x, t: torch.sigmoid(x))]  # fmt: skip
+
+
+@pytest.mark.parametrize("solver", EXTRAS, ids=lambda s: type(s).__name__)
+def test_protocol_of_what_is_in_no_row(solver):
+    """Deterministic, invariant to splits, in any shape and dtype, differentiable, input untouched, calls as stated."""
+    counted = sd.NFE(LAW.denoiser(VP))
+    eq, x, times = sd.Reverse(VP, counted, 1.0), 0.8 * sd.noise.normal((12, 2), 1, dtype=F64), [0.9, 0.6, 0.3, 0.1]
+    kept = x.clone()
+    out = sd.solve(eq, solver, x, times, seed=3)
+    assert counted.count == 3 * solver.nfe and torch.equal(x, kept)
+    assert torch.equal(out, sd.solve(eq, solver, x, times, seed=3))
+    halves = [sd.solve(eq, solver, x[a:b], times, seed=3, first=a) for a, b in ((0, 5), (5, 12))]
+    torch.testing.assert_close(torch.cat(halves), out, rtol=1e-9, atol=1e-9)
+    eq = sd.Reverse(VP, lambda x, t: torch.tanh(x), 1.0)
+    for shape in ((0, 2), (1, 1), (5,), (2, 3, 4, 4)):
+        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+            state = sd.solve(eq, solver, sd.noise.normal(shape, 1).to(dtype), [0.9, 0.5, 0], seed=1)
+            assert state.shape == shape and state.dtype == dtype and state.isfinite().all()
+    x = x[:2].requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: sd.solve(eq, solver, x, times, seed=1), (x,))
 
 
 def test_noise_free_equations_are_welcome():
