@@ -4,7 +4,8 @@ A corrector runs at one time. With the score s(x) = -(x - alpha D(x, t))/sigma^2
 
     x <- x + e s(x) + sqrt(2 e) z
 
-As a solver of its own it does this at every time of the grid, with no predictor between ("corrector only").
+As a solver of its own it does this at every time of the grid, with no predictor between ("corrector only"): the times
+must lie close, the more so on a process whose alpha changes, where the state lags behind in scale as well.
 
 What must be known about the size e:
 - A step of fixed size has the stationary variance v/(1 - e/(2 v)) on N(m, v), not v: the error of a corrector does not
