@@ -1,6 +1,7 @@
 """Multistep solvers: their weights by quadrature, the slips in published rules, wrappers, starts and errors."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from scipy.integrate import quad
 
 import sdelab as sd
 from sdelab.orders import FROM_NOISE, ode_error, slope
-from sdelab.solvers.exponential import DPMpp2M, DPMpp3M, ExpAdams, moments
+from sdelab.solvers.exponential import DPMpp2M, DPMpp3M, ExpAdams, moments, through
 from sdelab.solvers.linear import Entry, Linear, Stage, Step, decay, points
 from sdelab.solvers.multistep import AB, DEIS, IPNDM, LMS, DEISTime, GradientEstimation, IPNDMv
 from sdelab.solvers.pndm import FON, PLMS, PNDM
@@ -67,6 +68,22 @@ def test_moments_by_quadrature(h, k):
     for n, m in enumerate(moments(k * h, 4)):
         exact = quad(lambda r, n=n: k * h * math.exp(-k * h * (1 - r)) * r**n, 0, 1, epsabs=0, epsrel=1e-13)[0]
         assert m == pytest.approx(exact, rel=1e-12)
+
+
+def test_weights_through_nodes_are_exact_to_rounding():
+    """Against rational arithmetic, on nodes as far and as near as graded grids have them."""
+    for nodes in ([0.3], [1.0, 0.0], [0.0, -0.25, -3.5], [1.0, 0.0, -1.5, -1.625], [1.0, 0.0, -0.5, -0.75, -9.0]):
+        m = [1.0, 0.5, -0.25, 3.0, 0.125][: len(nodes)]
+        r = [Fraction(v) for v in nodes]
+        exact = []
+        for j in range(len(r)):
+            coefficients = [Fraction(1)]  # of the Lagrange polynomial, lowest first
+            for i in range(len(r)):
+                if i != j:
+                    up, by = [Fraction(0), *coefficients], [*(-r[i] * c for c in coefficients), Fraction(0)]
+                    coefficients = [(a + b) / (r[j] - r[i]) for a, b in zip(up, by, strict=True)]
+            exact.append(float(sum(c * Fraction(v) for c, v in zip(coefficients, m, strict=True))))
+        np.testing.assert_allclose(through(nodes, m), exact, rtol=1e-14)
 
 
 def test_published_3m_loses_half_of_its_second_difference():

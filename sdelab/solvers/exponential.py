@@ -14,9 +14,7 @@ For the ODE the noise eps = (x - alpha D)/sigma may be interpolated instead, and
 """
 
 import math
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Iterable, Sequence
 
 from .linear import Entry, Linear, Point, Stage, Step, decay, noisy
 from .row import Row
@@ -41,20 +39,20 @@ def moments(z: float, count: int) -> list[float]:
     return m
 
 
-def through(nodes: Sequence[float] | np.ndarray, moments: Sequence[float]) -> list[float]:
-    """Weights of a rule through ``nodes`` that takes r^n to moments[n]: sum_j w_j r_j^n = m_n.
+def through(nodes: Iterable[float], moments: Iterable[float]) -> list[float]:
+    """Weights of a rule through ``nodes`` that takes r^n to the n-th moment: sum_j w_j r_j^n = m_n.
 
-    Björck & Pereyra (1970): two sweeps of divided differences instead of a dense Vandermonde solve.
+    A Vandermonde system, solved by the algorithm of Björck & Pereyra (1970), to which its bad condition does no harm.
     """
-    r, w = [float(node) for node in nodes], [float(m) for m in moments]
-    last = len(r) - 1
-    for k in range(last):
-        for i in range(last, k, -1):
+    r, w = list(nodes), list(moments)
+    n = len(r)
+    for k in range(n - 1):
+        for i in range(n - 1, k, -1):
             w[i] -= r[k] * w[i - 1]
-    for k in range(last - 1, -1, -1):
-        for i in range(k + 1, last + 1):
+    for k in range(n - 2, -1, -1):
+        for i in range(k + 1, n):
             w[i] /= r[i] - r[i - k - 1]
-        for i in range(k, last):
+        for i in range(k, n - 1):
             w[i] -= w[i + 1]
     return w
 
@@ -67,7 +65,7 @@ def weights(h: float, k: float, nodes: Sequence[float]) -> list[float]:
     """
     if len(nodes) == 1:
         return [-math.expm1(-k * h)]
-    return through(np.asarray(nodes) / h, moments(k * h, len(nodes)))
+    return through([u / h for u in nodes], moments(k * h, len(nodes)))
 
 
 def eps_at(p: Point) -> tuple[float, float]:
@@ -176,7 +174,7 @@ class DPMpp3M(ExpAdams):
     def weights(self, h: float, k: float, nodes: Sequence[float]) -> list[float]:
         m = moments(k * h, len(nodes))
         published = [m, m, [m[0], m[0] / 2], [*m[:2], m[-1] / 2]][len(nodes)]
-        return through(np.asarray(nodes) / h, published)
+        return through([u / h for u in nodes], published)
 
 
 _LU, _ZHAO = "Lu et al. (2022), exact weights", "Zhao et al. (2023), exact weights"

@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from .exponential import DPMpp2M, ExpAdams, moments, through, weights
 from .linear import Entry, Linear, Step, decay
 from .row import Row
@@ -32,7 +30,7 @@ class UniPC(ExpAdams):
         if len(nodes) != 2:
             return weights(h, k, nodes)
         m = moments(k * h, 1)
-        return through(np.asarray(nodes) / h, [*m, (m[0] if self.bh2 else k * h) / 2])
+        return through([u / h for u in nodes], [*m, (m[0] if self.bh2 else k * h) / 2])
 
     correction = weights
 
