@@ -32,8 +32,8 @@ __version__ = "0.1.0"
 
 # Modules that need more than torch, or are rarely needed, are imported on first use.
 _LATER = {
-    "claims", "data", "exercises", "fokker_planck", "kinetic", "ledger", "letters", "metrics", "notation", "plot",
-    "widgets",
+    "claims", "data", "exercises", "fit", "fokker_planck", "kinetic", "ledger", "letters", "metrics", "notation",
+    "plot", "widgets",
 }  # fmt: skip
 
 __all__ = [

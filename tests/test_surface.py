@@ -53,6 +53,7 @@ LAYERS = [
     "grids",
     "solvers",
     "solve",
+    "fit",
 ]
 
 

@@ -26,6 +26,7 @@ from .seeds import SEEDS
 from .sigma import DPM2, HeunPP2, SigmaRK, TwoStage
 from .table import row, table
 from .taylor import Taylor2
+from .tuned import Tuned
 from .unipc import UniC, UniPC
 from .wrappers import Churn, Restart
 
@@ -98,6 +99,7 @@ __all__ = [
     "Tableau",
     "Taylor2",
     "Tsit5",
+    "Tuned",
     "TwoStage",
     "UniC",
     "UniPC",

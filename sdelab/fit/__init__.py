@@ -1,0 +1,8 @@
+"""Grids and weights fitted to the model at hand, and files that keep them; also reached as ``sd.grids.optimise`` …"""
+
+from .dynamic import ays, gits
+from .optimise import optimise
+from .store import load, save
+from .tune import tune
+
+__all__ = ["ays", "gits", "load", "optimise", "save", "tune"]

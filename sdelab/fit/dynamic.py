@@ -1,0 +1,113 @@
+"""Grids by dynamic programming: where an error is a sum of one cost per step, the best grid among fine times is a
+shortest path, found exactly."""
+
+import math
+from typing import SupportsIndex
+
+import torch
+from torch import Tensor
+
+from .. import _checks, noise
+from ..grids import make
+from ..process import Process, like
+from ..reverse import Reverse
+from ..solve import trajectory
+from ..solvers import ExpAdams
+from .ladder import ladder
+
+
+def shortest(cost: Tensor, steps: int, discount: float = 1.0) -> list[int]:
+    """The path 0 = i_0 < … < i_steps = M of least sum_k discount^k cost[i_k, i_{k+1}], cost (M + 1, M + 1)."""
+    M = len(cost) - 1
+    if not 1 <= steps <= M:
+        raise ValueError(f"a path of {steps} steps needs at least as many fine ones, not {M}")
+    cost = torch.where(torch.ones_like(cost).triu(1) > 0, cost, math.inf)
+    value, turns = cost[:, M], []  # of the best way from i to M in one step, two steps, …
+    for _ in range(steps - 1):
+        value, turn = (cost + discount * value).min(1)
+        turns.append(turn)
+    path = [0]
+    for turn in reversed(turns):
+        path.append(int(turn[path[-1]]))
+    return [*path, M]
+
+
+def gits(
+    denoise,
+    process: Process,
+    steps: SupportsIndex,
+    x_T: Tensor,
+    *,
+    t_start: float | None = None,
+    t_end: float | None = None,
+    fine: int = 100,
+    discount: float = 1.15,
+) -> Tensor:
+    """Times (steps + 1,) of least summed local error: cost[i, j] = mean |x_j - DDIM(x_i, t_i -> t_j)| along the fine
+    ODE trajectories from x_T, weighed by discount^k in the k-th step.
+
+    Knows no solver but DDIM. NFE: ``fine`` (times spaced evenly in lam). t_end = 0 is refused.
+    Reference: Chen et al. (2024), "On the trajectory regularity of diffusion-based sampling", alg. 1 (there 1.15, too).
+    """
+    ts, alpha, sigma = _fine(process, steps, t_start, t_end, fine)
+    ode = Reverse(process, denoise, 0.0)
+    with torch.no_grad():
+        xs = [x.flatten(1) for _, x in trajectory(ode, ExpAdams(2), _checks.state(x_T, "x_T"), ts, progress=False)]
+        Ds = [denoise(x.view_as(x_T), t).flatten(1) for t, x in zip(ts.tolist(), xs, strict=True)]
+    cost = torch.full((fine + 1, fine + 1), math.inf, dtype=torch.float64)
+    for i in range(fine):
+        for j in range(i + 1, fine + 1):
+            keep = sigma[j] / sigma[i]
+            ddim = keep * xs[i] + (alpha[j] - keep * alpha[i]) * Ds[i]
+            cost[i, j] = (xs[j] - ddim).norm(dim=1).mean()
+    return ts[shortest(cost, int(steps), discount)]
+
+
+def ays(
+    denoise,
+    process: Process,
+    steps: SupportsIndex,
+    x_0: Tensor,
+    *,
+    t_start: float | None = None,
+    t_end: float | None = None,
+    fine: int = 200,
+    seed: SupportsIndex = 0,
+) -> Tensor:
+    """Times (steps + 1,) of the least bound on KL(data || samples) for stochastic sampling with D held over each step:
+
+        KL <= sum_i int_{lam_i}^{lam_{i+1}} e^{2 lam} E |D(x_lam, lam) - D(x_{lam_i}, lam_i)|^2 d lam
+
+    over the forward process of the data x_0 (n, ...), by Girsanov: half of the squared difference of the drifts over
+    g^2 = -2 sigma^2 dlam/dt. Expectations are over one forward path per row; the integral is a trapezium rule on
+    ``fine`` times spaced evenly in lam; and as the bound is a sum over steps, the best subset of them is found exactly
+    where the paper searches coordinate by coordinate. NFE: fine + 1. t_end = 0 is refused.
+
+    Reference: Sabour, Fidler & Kreis (2024), "Align Your Steps", section 3.1, theorem 3.1.
+    """
+    ts, alpha, sigma = _fine(process, steps, t_start, t_end, fine)
+    x, at, D = _checks.state(x_0, "x_0"), 0.0, {}
+    with torch.no_grad():
+        for j in range(fine, -1, -1):  # forward in time, from data to noise
+            a, std = process.transition(at, float(ts[j]))
+            z = noise.normal(x.shape, seed, (noise.STEP, j), dtype=x.dtype, device=x.device)
+            x = like(a, x) * x + like(std, x) * z
+            D[j], at = denoise(x, float(ts[j])).flatten().double(), float(ts[j])
+    rows = torch.stack([D[j] for j in range(fine + 1)])
+    gram = rows @ rows.T / len(x)
+    size = gram.diagonal()
+    rate = (torch.tensor(alpha) / torch.tensor(sigma)) ** 2 * (size[:, None] + size - 2 * gram)  # [i, lam]
+    step = process.lam(ts).diff()
+    step[~step.isfinite()] = 0.0  # from alpha = 0 on every grid starts with the same held value
+    cost = torch.zeros_like(rate)
+    cost[:, 1:] = (0.5 * (rate[:, 1:] + rate[:, :-1]) * step).triu().cumsum(1)
+    return ts[shortest(cost, int(steps))]
+
+
+def _fine(process: Process, steps: SupportsIndex, t_start, t_end, fine: int) -> tuple[Tensor, list[float], list[float]]:
+    """Fine times evenly spaced in lam, with alpha and sigma there."""
+    rungs = ladder(process, steps, t_start, t_end)
+    if rungs.zero:
+        raise ValueError("the costs are of steps to a noise level above 0: give t_end > 0, and append 0 to denoise")
+    ts = make("exponential", process, fine, t_start=rungs.t_start, t_end=rungs.t_end)
+    return ts, process.alpha(ts).tolist(), process.sigma(ts).tolist()
