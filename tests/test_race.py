@@ -38,7 +38,7 @@ def test_records_count_calls_and_measure_errors():
     exact = LAW.at(VP, VP.t_min).sample(200, seed=1, dtype=F64)
     assert by["ddpm", 9]["kind"] == "law"
     assert by["ddpm", 9]["error"] == pytest.approx(float(sd.metrics.sliced_wasserstein(x, exact)))
-    assert race.floor(LAW, VP, 4000) < 0.5 * race.floor(LAW, VP, 200)
+    assert race.floor(LAW, VP, 40_000) < 0.5 * race.floor(LAW, VP, 200)
     assert race.best(records, "ddim", 9) is by["ddim", 9] and race.best(records, "rk4", 3) is None
     text = race.markdown(records)
     assert "| DDIM |" in text and "–" in text and text.count("distance") == 2
