@@ -85,11 +85,11 @@ def test_statistics_are_found_again():
     for process in (VP, sd.process.RectifiedFlow()):
         found = calibrate(law.denoiser(process), process, law.sample(16, seed=1, dtype=F64), t_end=0.05, knots=40)
         rest, s, b = gaussian(0.4)(found.lam)
-        np.testing.assert_allclose(found.rest, rest, rtol=1e-4)
-        np.testing.assert_allclose(found.s, s, rtol=1e-4)
-        np.testing.assert_allclose(found.b, b, atol=1e-4)
+        np.testing.assert_allclose(found.rest, rest, rtol=3e-4)
+        np.testing.assert_allclose(found.s, s, rtol=3e-4)
+        np.testing.assert_allclose(found.b, b, atol=3e-4)
         between = found.lam[:-1] + 0.4 * np.diff(found.lam)
-        np.testing.assert_allclose(found(between)[0], gaussian(0.4)(between)[0], rtol=1e-3)
+        np.testing.assert_allclose(found(between)[0], gaussian(0.4)(between)[0], rtol=3e-4)
     again = calibrate(law.denoiser(process), process, law.sample(16, seed=1, dtype=F64), t_end=0.05, knots=40)
     assert np.array_equal(found.s, again.s)
 
@@ -106,6 +106,9 @@ def test_calibration_pays_at_few_steps():
     def error(solver) -> float:
         return float((sd.solve(ode, solver, x, sd.grids.logsnr(VP, 8)) - truth).norm(dim=1).mean())
 
+    assert (solver.statistics(np.linspace(-4, 2, 9))[1] <= 1e-3).all()  # cut at 0; splines may swing a little
+    uncut = calibrate(denoise, VP, law.sample(256, seed=1, dtype=F64), s_max=math.inf)
+    assert uncut.s.max() > 0.9 and (uncut.rest == calibrate(denoise, VP, law.sample(256, seed=1, dtype=F64)).rest).all()
     assert error(solver) < 0.5 * min(error(s) for s in (sd.ExpAdams(2), sd.ExpAdams(2, corrector=True), DEIS(2)))
 
 

@@ -78,14 +78,16 @@ def calibrate(
     t_start: float | None = None,
     t_end: float | None = None,
     knots: SupportsIndex = 40,
+    s_max: float = 0.0,
     seed: SupportsIndex = 0,
 ) -> Table:
     """Statistics of a model on a batch x0 (n, ...) of data or samples: three calls, two with a derivative, a knot.
 
     With f = (1 - l) x/alpha - D the derivative of f in x vanishes on average for l = 1 - alpha E tr(dD/dx)/d, taken by
     Hutchinson's estimator; s and b are the regression of f', along the ODE, on f. Averages run over the batch and the
-    coordinates (the paper keeps one value for each coordinate). Knots are equally spaced in lam; fewer than four raise
-    ``ValueError``.
+    coordinates (the paper keeps one value for each coordinate). s is cut at ``s_max``: where f grows, over few and long
+    steps, e^{S} would blow up what is taken from the past (the paper does not cut: ``math.inf``). Knots are equally
+    spaced in lam; fewer than four raise ``ValueError``.
     """
     if int(knots) < 4:
         raise ValueError(f"knots must be at least 4, not {knots!r}")
@@ -94,7 +96,7 @@ def calibrate(
         start *= 1 - 1e-3
     end = process.t_min if t_end is None else float(t_end)
     low, high = float(process.lam(start)), float(process.lam(end))
-    delta = 0.01 * (high - low) / int(knots)
+    delta = 0.03 * (high - low) / int(knots)
     lam = np.linspace(low + delta, high - delta, int(knots))
     # the same noise at every knot, so that what is estimated is smooth in lam
     eps, v = (noise.normal(x0.shape, seed, j, dtype=x0.dtype, device=x0.device) for j in (0, 1))
@@ -117,6 +119,7 @@ def calibrate(
         value, slope = (f + g) / 2, (g - f) / (2 * delta)
         spread, mean, rise = float(value.var(correction=0)), float(value.mean()), float(slope.mean())
         s = float(((value - mean) * (slope - rise)).mean()) / spread if spread > 1e-12 * mean**2 else 0.0
+        s = min(s, s_max)
         rows.append(((rest + more) / 2, s, rise - s * mean))
     return Table(lam, *np.array(rows).T)
 
