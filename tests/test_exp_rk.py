@@ -9,6 +9,7 @@ from scipy.integrate import quad
 
 import sdelab as sd
 from sdelab.orders import linear_problem, slope, weak_order
+from sdelab.process.base import like
 from sdelab.solvers import DPMAdaptive, DPMFast, ExpRK, Picard, Row, Singlestep, Tableau, Taylor2, exp_rk
 from sdelab.solvers.exp_rk import ETD3, EULER, HOCHBRUCK_OSTERMANN, KROGSTAD, collocation3, dpm3, midpoint, trapezium
 
@@ -100,11 +101,26 @@ def test_tableaux_integrate_polynomials(name, z):
         assert sum(w * c**m for w, c in zip(b, tableau.c, strict=True)) == pytest.approx(moment(m), rel=1e-10)
     for row, c in zip(A, tableau.c[1:], strict=True):
         assert sum(row) == pytest.approx(moment(0, c), rel=1e-10)
-    if (
-        name == "HOCHBRUCK_OSTERMANN"
-    ):  # the stages that b weighs are exact for linear N: no order lost on stiff problems
-        for row, c in list(zip(A, tableau.c[1:], strict=True))[-2:]:
-            assert sum(a * d for a, d in zip(row, tableau.c, strict=False)) == pytest.approx(moment(1, c), rel=1e-10)
+    if name in ("HOCHBRUCK_OSTERMANN", "res3", "dpm3"):  # stiff order 3: the stages' errors for linear N cancel
+        stages = zip(b[1:], A, tableau.c[1:], strict=True)
+        slips = [w * (sum(a * d for a, d in zip(row, tableau.c, strict=False)) - moment(1, c)) for w, row, c in stages]
+        assert sum(slips) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", TABLEAUX)
+def test_tableaux_at_rest_are_runge_kutta_methods(name):
+    """z = 0 leaves a classical method, which satisfies the order conditions of Kutta."""
+    tableau, _ = TABLEAUX[name]
+    *A, last = tableau.rows(lambda k, c=1.0: exp_rk.phi(k, 0.0))
+    n, c, b = len(last), torch.tensor(tableau.c, dtype=F64), torch.tensor(last, dtype=F64)
+    a = torch.tensor([[*row, *[0.0] * (n - len(row))] for row in [[], *A]], dtype=F64)
+    conditions = {
+        1: [(b.sum(), 1)], 2: [(b @ c, 1 / 2)], 3: [(b @ c**2, 1 / 3), (b @ a @ c, 1 / 6)],
+        4: [(b @ c**3, 1 / 4), ((b * c) @ a @ c, 1 / 8), (b @ a @ c**2, 1 / 12), (b @ a @ a @ c, 1 / 24)],
+    }  # fmt: skip
+    for order in range(1, tableau.order + 1):
+        for left, right in conditions[order]:
+            assert float(left) == pytest.approx(right, rel=1e-12)
 
 
 def test_one_step_by_hand():
@@ -211,8 +227,9 @@ def test_dpm_adaptive_meets_its_tolerance(order, process):
         assert solver.rejected > 0 and solver.accepted > 2
         away = 1 if process is FLOW else 0
         assert count.count == order * (solver.accepted - away) + (order - 1) * solver.rejected + away
-    stops = [t for t, _ in sd.trajectory(equation, solver, x, [start, 0.5 * start, end])]
-    assert stops == [start, 0.5 * start, end]
+    free, stops = solver.accepted, [start, 0.5 * start, 0.49999 * start, end]
+    assert [t for t, _ in sd.trajectory(equation, solver, x, stops)] == stops
+    assert solver.accepted <= free + 3  # a short interval between two stops does not shorten the steps after it
 
 
 def test_taylor_by_hand():
@@ -236,6 +253,9 @@ def test_taylor_by_hand():
     dr, deps = rho(t) - rho(s), (one * d2 - two * d1) / (d2 - d1)
     by_hand = VP.alpha(t) * (X / VP.alpha(s) + dr * eps(X, s) + dr**2 / 2 * deps)
     torch.testing.assert_close(new, by_hand, rtol=1e-6, atol=1e-6)
+    linear = ode(denoise=lambda x, t: 0 * x + 0.3 + like(VP.lam(t), x))  # D linear in lam: every step is exact
+    one, many = (sd.solve(linear, Taylor2(True), X, times(n)) for n in (1, 5))
+    torch.testing.assert_close(one, many, rtol=1e-12, atol=1e-12)
     exact = sd.solve(ode(FLOW), Taylor2(True), X, [1.0, 0.9])
     torch.testing.assert_close(exact, sd.solve(ode(FLOW), sd.ExpEuler(), X, [1.0, 0.9]))
 

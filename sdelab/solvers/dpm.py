@@ -6,8 +6,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from .adaptive import worst
 from .exp_rk import EULER, ExpRK, dpm3, midpoint, phi
-from .linear import Entry, Linear, Point, Stage, Step, one_node, points, points_at
+from .linear import Entry, Linear, Point, Stage, Step, _add, fold, one_node, points, points_at
 from .row import Row
 
 
@@ -118,7 +119,7 @@ class DPMAdaptive:
     the same steps, so a split batch agrees to the tolerance only. Where alpha = 0 at the start, the first thousandth of
     the time is one step of one node.
 
-    Order: ``order``, 2 or 3. NFE: ``order`` per attempt, one less after a rejection, where eps at the start is known.
+    Order: ``order``, 2 or 3. NFE: ``order`` per attempt, one less after a rejection, where D at the start is known.
     Reference: Lu et al. (2022), DPM-Solver, appendix C and alg. 3; Söderlind (2003) for PID control.
     """
 
@@ -147,35 +148,32 @@ class DPMAdaptive:
         self.accepted = self.rejected = 0
         return {"h": self.first, "errors": None, "low": None}
 
-    def attempt(self, equation, x: Tensor, s: Point, t: Point, v: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """(high, low, eps at s) of one step; eps at s may be known."""
+    def attempt(self, equation, x: Tensor, s: Point, t: Point, D: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """(high, low, D at s) of one step; D at s may be known."""
         inner = points_at(equation.process, [s.lam + r * (t.lam - s.lam) for r in self.high.nodes])
-        values, y = [], x
-        for n, stage in enumerate(self.high.stages(s, inner, t)):
-            p, q = stage.value or (0.0, 1.0)
-            if v is None or n:
-                v = torch.mul(equation.denoise(y, stage.t), q).add_(y, alpha=p)
-            values.insert(0, v)
-            y = _combine(x, stage, values)
-        low = self.low.stages(s, inner[: len(self.low.nodes)], t)[-1]
-        return y, _combine(x, low, values[1:]), values[-1]
+        Ds, y = [], x
+        for stage in fold(self.high.stages(s, inner, t)):
+            Ds.insert(0, D if D is not None and y is x else equation.denoise(y, stage.t))
+            y = _add(x * stage.keep, stage.weights, Ds)
+        low = fold(self.low.stages(s, inner[: len(self.low.nodes)], t))[-1]
+        return y, _add(x * low.keep, low.weights, Ds[1:]), Ds[-1]
 
-    def _error(self, high: Tensor, low: Tensor, before: Tensor) -> float:
-        delta = (self.rtol * torch.maximum(low.abs(), before.abs())).clamp_min(self.atol)
-        ratio = ((high - low) / delta).detach()
-        return float(ratio.reshape(len(ratio), -1).square().mean(1).sqrt().max()) if ratio.numel() else 0.0
+    def error(self, high: Tensor, low: Tensor, before: Tensor) -> float:
+        high, low, before = high.detach(), low.detach(), before.detach()
+        delta = torch.maximum(low.abs(), before.abs()).mul_(self.rtol).clamp_min_(self.atol)
+        return worst((high - low).div_(delta))
 
     def step(self, equation, x: Tensor, entry, memory, draw) -> Tensor:
         s, end = points(equation.process, entry)
         if not math.isfinite(s.lam):
             inside = points(equation.process, [max(end.t, s.t * (1 - 1e-3))])[0]
             x, s = self.leave(equation, x, s, inside), inside
-        v, budget = None, self.max_steps
+        D, budget = None, self.max_steps
         while s.lam < end.lam:
             last = s.lam + memory["h"] >= end.lam - 1e-10
             t = end if last else points_at(equation.process, [s.lam + memory["h"]])[0]
-            high, low, v = self.attempt(equation, x, s, t, v)
-            error = self._error(high, low, x if memory["low"] is None else memory["low"])
+            high, low, D = self.attempt(equation, x, s, t, D)
+            error = self.error(high, low, x if memory["low"] is None else memory["low"])
             budget -= 1
             if budget < 0 or t.lam - s.lam < 1e-12 or error != error:
                 why = f"{self.max_steps} steps were not enough" if budget < 0 else "the step size collapsed"
@@ -187,7 +185,7 @@ class DPMAdaptive:
             if factor >= self.safety:
                 self.accepted += 1
                 memory.update(errors=now[:2], low=low, h=max(memory["h"], grown) if last else grown)
-                x, s, v = high, t, None
+                x, s, D = high, t, None
             else:
                 self.rejected += 1
                 memory["h"] = grown
@@ -197,15 +195,7 @@ class DPMAdaptive:
         """The step away from alpha = 0, where one node is exact."""
         self.accepted += 1
         stage = one_node(s, t, 0.0)
-        return _combine(x, stage, [equation.denoise(x, s.t)])
-
-
-def _combine(x: Tensor, stage: Stage, values) -> Tensor:
-    """keep x + sum_j w_j v_j."""
-    y = x * stage.keep
-    for w, v in zip(stage.weights, values, strict=True):
-        y = y.add_(v, alpha=w)
-    return y
+        return _add(x * stage.keep, stage.weights, [equation.denoise(x, s.t)])
 
 
 _SINGLE = "diffusers DPMSolverSinglestep"

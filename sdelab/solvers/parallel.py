@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .exponential import ExpEuler
-from .linear import Entry, Linear
+from .linear import Entry, Linear, _add
 from .row import Row
 
 
@@ -93,7 +93,9 @@ class Picard:
                 m = n + j
                 if m not in noises:
                     noises[m] = _noise(stage, x, drawers[m]) if stage.draws else None
-                new.append(_step(new[-1], stage, known, noises[m]))
+                y = _add(new[-1] * stage.keep, stage.weights, known)
+                z = noises[m]
+                new.append(y if z is None else y.add_(z))
                 hold = entries[m].hold
                 values = (known if entries[m].remember else values)[: self.solver.history if hold is None else hold]
                 histories.append(values)
@@ -116,13 +118,6 @@ def _noise(stage, x: Tensor, draw) -> Tensor:
     """sum_l c_l z_l of one step."""
     zs = [draw(a, b, x, 1.0, *area) for a, b, *area in (interval or (None, None) for interval in stage.draws)]
     return torch.stack([c * scale * z for c, (z, scale) in zip(stage.noise, zs, strict=True)]).sum(0)
-
-
-def _step(x: Tensor, stage, values, noise: Tensor | None) -> Tensor:
-    y = x * stage.keep
-    for weight, v in zip(stage.weights, values, strict=False):
-        y = y.add_(v, alpha=weight)
-    return y if noise is None else y.add_(noise)
 
 
 ROWS = (
