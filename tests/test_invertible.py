@@ -145,6 +145,14 @@ def test_round_trip_from_alpha_zero(make):
     assert data[0].isfinite().all() and both(first(invert(equation, make(), data, times)), x) < 1e-8
 
 
+def test_from_alpha_zero_the_second_step_is_bdia():
+    """r is infinite there and O-BELM's gamma would be 0, which cannot be undone: it takes 1."""
+    process = sd.process.RectifiedFlow()
+    equation, x = sd.Reverse(process, LAW.denoiser(process), 0.0), sd.noise.normal((20, 2), 1, dtype=F64)
+    assert both(*(generate(equation, solver, x, [1.0, 0.9, 0.8]) for solver in (BELM(), BDIA(1.0)))) < 1e-14
+    assert both(*(generate(equation, solver, x, [0.999, 0.9, 0.8]) for solver in (BELM(), BDIA(1.0)))) > 1e-6
+
+
 def test_rounding_grows_as_said():
     """EDICT divides the difference of its states by p^2 a step: the round trip is lost in some hundred steps."""
     errors = []

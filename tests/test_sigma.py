@@ -191,7 +191,7 @@ def test_churn_by_hand(name):
     equation, x, times = problem(name, 9)
     hand, gamma = Hand(equation, times), min(4.5 / 9, math.sqrt(2) - 1)
     top = hand.ratio(equation.process.T) if equation.process.alpha(equation.process.T) else math.inf
-    low, high = hand.r[-3] * 0.99, hand.r[0] * 1.01
+    low, high = hand.r[-3], hand.r[0]  # both count
     y, capped = hand.start(x), 0
     for n, (r, to) in enumerate(itertools.pairwise(hand.r)):
         if low <= r <= high:
@@ -241,9 +241,12 @@ def test_restart_counts_its_calls():
         sd.solve(equation, solver, x, times, seed=1)
         segments = len(solver.intervals) if isinstance(solver.solver, HeunPP2) else 0  # each segment ends cheaper
         assert count.count == solver.calls(16) - segments
-    count.count = 0
-    sd.solve(equation, Restart(intervals=[(0.1, 500.0, 1, 3)]), x, times, seed=1)  # higher than the run starts
-    assert count.count == 32
+    r = Hand(equation, times).r
+    outside, whole, above = (0.1, 500.0), (r[-1], r[0]), (0.9 * r[0], 0.95 * r[0])  # above: nearest to the first knot
+    for interval, rounds in ((outside, 0), (whole, 1), (above, 1)):
+        count.count = 0
+        sd.solve(equation, Restart(intervals=[(*interval, 1, 3)]), x, times, seed=1)
+        assert count.count == 32 + 6 * rounds
 
 
 def mixture_order(make, steps=(40, 80, 160, 320)):

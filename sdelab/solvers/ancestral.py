@@ -18,7 +18,7 @@ from ..reverse import Reverse
 from .exp_rk import ExpRK, midpoint
 from .linear import Entry, Linear, Point, Stage, points, ticks
 from .row import Row
-from .runge_kutta import Euler
+from .runge_kutta import RK4, Euler
 from .sigma import DPM2, HeunPP2, SigmaRK
 
 
@@ -53,14 +53,15 @@ class Ancestral(Linear):
     step may ask for r_down = 0: then it is x_t = alpha_t D + sigma_t z, one network call. Driven by a Brownian path,
     the clock is that of the exponential solvers, e^{2 eta^2 lam}.
 
-    Order: weak, the smaller of the solver's and 2; strong 1. NFE: the solver's.
+    Order: weak, the solver's, whatever it is: the forward kernel is exact, so a step takes the law at s to the law at t
+    but for the error of the ODE. Strong 1. NFE: the solver's.
     Reference: Song, Meng & Ermon (2021), eq. 12 and 16; as sigma_up and sigma_down in k-diffusion (Crowson, 2022).
     Raises ``ValueError`` over a multistep solver, ``TypeError`` over what is no linear solver.
     """
 
     def __init__(self, solver: Linear | None = None):
         self.solver = single_step(solver or SigmaRK(Euler), "an ancestral sampler")
-        self.order, self.nfe = min(self.solver.order, 2), self.solver.nfe
+        self.order, self.nfe = self.solver.order, self.solver.nfe
 
     def plan(self, equation, times) -> list[Entry]:
         self.check(equation)
@@ -101,6 +102,8 @@ ROWS = (
         oracle="k-diffusion sample_euler_ancestral; diffusers EulerAncestralDiscreteScheduler",
         note="DDIM with its own eta; at eta = 1 the DDPM posterior step."),
     Row("heun_ancestral", "Heun a", "ancestral", lambda: Ancestral(SigmaRK()), 2, 2, "after " + _CROWSON, True, 1.0),
+    Row("rk4_ancestral", "RK4 a", "ancestral", lambda: Ancestral(SigmaRK(RK4)), 4, 4, "after " + _CROWSON, True, 1.0,
+        measure={"weak_steps": (50, 100, 200)}),
     Row("dpm_2_ancestral", "DPM2 a", "ancestral", lambda: Ancestral(DPM2()), 2, 2, _CROWSON, True, 1.0,
         oracle="k-diffusion sample_dpm_2_ancestral; diffusers KDPM2AncestralDiscreteScheduler"),
     Row("dpmpp_2s_ancestral", "DPM++ 2S a", "ancestral", lambda: Ancestral(ExpRK(midpoint())), 2, 2,

@@ -89,7 +89,7 @@ class Restart:
             low, high, rounds, steps = interval
             if not (0 < low < high and rounds >= 1 and (steps is None or steps >= 1)):
                 raise ValueError(f"an interval is (low, high, rounds, steps) with 0 < low < high, not {interval}")
-        self.intervals, self.s_noise = tuple(sorted(intervals, reverse=True)), s_noise
+        self.intervals, self.s_noise = tuple(intervals), s_noise
         self.order, self.nfe = self.solver.order if s_noise == 1 else 0, self.solver.nfe
         self.ode_only, self.in_time = self.solver.ode_only, self.solver.in_time
 
