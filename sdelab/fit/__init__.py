@@ -2,7 +2,8 @@
 
 from .dynamic import ays, gits
 from .optimise import optimise
+from .shooting import reference
 from .store import load, save
 from .tune import tune
 
-__all__ = ["ays", "gits", "load", "optimise", "save", "tune"]
+__all__ = ["ays", "gits", "load", "optimise", "reference", "save", "tune"]

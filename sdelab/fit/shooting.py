@@ -111,7 +111,7 @@ class Shooting:
     def error(self, u: Tensor) -> Tensor:
         with torch.no_grad():
             x = solve(self.ode, self.solver, self.x, self.rungs.times(u), progress=False)
-        return (x - self.truth).double()
+        return (x - self.truth).double().cpu()  # what follows is small algebra
 
     def frame(self, u: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         du = 1e-5 if self.exact else 1e-2  # root of the rounding, or so
@@ -144,7 +144,7 @@ class Adjoint(Shooting):
     def error(self, theta: Tensor) -> Tensor:
         with torch.no_grad():
             x = self.end(self.rungs.times(theta[: self.K]).tolist(), self.numbers(theta).tolist())
-        return (x - self.truth).double()
+        return (x - self.truth).double().cpu()  # what follows is small algebra
 
     @torch.enable_grad()
     def frame(self, theta: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,7 +163,7 @@ class Adjoint(Shooting):
         end = self.end(times.tolist(), list(w.view(-1, *shape)), hook)
         Q = directions(e.flatten(1))
         G = [torch.autograd.grad(end, (w, late), q.reshape(x.shape).to(x), retain_graph=True) for q in Q]
-        Gw, Gt = (torch.stack(g, -1).double() for g in zip(*G, strict=True))  # (P, n, m) and (steps, n, m)
+        Gw, Gt = (torch.stack(g, -1).double().cpu() for g in zip(*G, strict=True))  # (P, n, m) and (steps, n, m)
         dw, dt = self._slopes(theta, times)
         Gu = torch.einsum("pu,pnm->unm", dw, Gw) + torch.einsum("tu,tnm->unm", dt, Gt)
         J = torch.cat([Gu, Gw]) if len(theta) > self.K else Gu

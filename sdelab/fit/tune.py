@@ -24,14 +24,15 @@ def tune(
     *,
     t_start: float | None = None,
     t_end: float | None = None,
+    times: Tensor | None = None,
     seed: SupportsIndex = 0,
     progress: bool = True,
 ) -> Tuned:
     """The linear ``solver`` with times *and* numbers fitted to the starts x_T: ``solve(ode, tuned, x_T, tuned.times)``.
 
-    As :func:`sdelab.fit.optimise`, from whose times it goes on (found on the first 128 starts). Some four numbers a
-    step can fit the starts instead of the model, so a quarter of them is held out, and the answer is the point of the
-    descent that is best there: give some hundred starts, a thousand above 20 steps.
+    As :func:`sdelab.fit.optimise`, from whose times it goes on (found on the first 128 starts, unless ``times`` are
+    given). Some four numbers a step can fit the starts instead of the model, so a quarter of them is held out, and the
+    answer is the point of the descent that is best there: give some hundred starts, a thousand above 20 steps.
     ``ValueError`` if the solver is not linear with one call a step, or the denoiser not differentiable by torch.
     """
     check_ode(solver)
@@ -45,7 +46,8 @@ def tune(
             "values of D, as exponential Adams and its relatives do; sd.grids.optimise takes any ODE solver"
         )
     ends = {"t_start": t_start, "t_end": t_end, "seed": seed, "progress": progress}
-    times = optimise(denoise, process, solver, steps, x[:128], **ends)
+    if times is None:
+        times = optimise(denoise, process, solver, steps, x[:128], **ends)
     with torch.no_grad():
         truth = reference(ode, x, rungs.t_start, rungs.t_end)
     cut = len(x) - len(x) // 4
