@@ -8,17 +8,24 @@ The peers run in their most favourable form: float64, the denoiser at the schedu
 import contextlib
 import functools
 import importlib
+import json
+import os
+import sys
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import sdelab as sd
 
-from .laws import BUDGETS, F64, Problem, distance
+from .laws import BUDGETS, F64, LAWS, PROCESSES, Problem, distance, problem
 from .peers import ModelK, k_diffusion
 
-GRIDS = ("karras", "exponential", "beta", "linspace", "trailing", "simple", "uniform")
+GRIDS = ("karras", "exponential", "beta", "linspace")
+OUR_GRIDS = ("karras", "exponential")  # fewer for our many rows: what the peers win on elsewhere they may keep
+FILE = Path(__file__).parent / "results" / "race.json"
 ENDS = {"m": False, "0": True}
 
 
@@ -177,7 +184,7 @@ def race_peers(problem: Problem, budgets=BUDGETS, grids=GRIDS) -> list[dict]:
     return out
 
 
-def race_ours(problem: Problem, budgets=BUDGETS, grids=GRIDS, rows=None) -> list[dict]:
+def race_ours(problem: Problem, budgets=BUDGETS, grids=OUR_GRIDS, rows=None) -> list[dict]:
     """One record per (row, grid, end, budget) of our deterministic rows."""
     rows = rows or [r for r in sd.solvers.table if not (r.stochastic or r.adaptive)]
     out = []
@@ -194,3 +201,34 @@ def race_ours(problem: Problem, budgets=BUDGETS, grids=GRIDS, rows=None) -> list
 
 def best(records: list[dict], budget: int) -> dict:
     return min((r for r in records if r["nfe"] == budget), key=lambda r: r["error"])
+
+
+def main(names: list[str]) -> None:
+    """All problems, or those named LAW:PROCESS; results go into benchmarks/results/race.json problem by problem."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    importlib.import_module("diffusers").utils.logging.set_verbosity_error()
+    known = json.loads(FILE.read_text()) if FILE.is_file() else {}
+    for name in names or [f"{law}:{process}" for law in LAWS for process in PROCESSES]:
+        made = problem(*name.split(":"))
+        theirs, mine = race_peers(made), race_ours(made)
+        rows = {row: {str(b): min(r["error"] for r in mine if (r["sampler"], r["nfe"]) == (row, b)) for b in BUDGETS}
+                for row in dict.fromkeys(r["sampler"] for r in mine)}  # fmt: skip
+        known[name] = {
+            "starts": len(made.x_T),
+            "best": {str(b): {"peer": best(theirs, b), "ours": best(mine, b)} for b in BUDGETS},
+            "rows": {
+                key: {b: e if e < float("inf") else None for b, e in errors.items()} for key, errors in rows.items()
+            },
+        }
+        scratch = FILE.with_suffix(".new")
+        scratch.write_text(json.dumps(known, indent=1) + "\n")
+        os.replace(scratch, FILE)
+        for b in BUDGETS:
+            peer, our = (known[name]["best"][str(b)][side] for side in ("peer", "ours"))
+            told = (f"{r['error']:.2e} {r['sampler']} {r['grid']} {r['end']}" for r in (peer, our))
+            print(name, b, " | ".join(told), f"ratio {our['error'] / peer['error']:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
