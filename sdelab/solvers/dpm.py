@@ -19,7 +19,7 @@ class DPMFast(Linear):
     a budget the last step is of order 2. A budget that does not fit the number of steps raises ``ValueError``.
 
     Order: 3 where N mod 3 = 2; a last step of order 1 makes it 2. NFE: 3, and less in the last steps (``calls``).
-    Reference: Lu et al. (2022), DPM-Solver, section 3.4 and appendix D.3.
+    Reference: Lu et al. (2022), DPM-Solver, DPM-Solver-fast.
     """
 
     order, nfe = 3, 3
@@ -63,7 +63,7 @@ class Singlestep(Linear):
     run to sigma_min the other policy.
 
     Order: ``order``; at most 2 where the last block is a single step. NFE: 1.
-    Reference: Lu et al. (2022), DPM-Solver, alg. 1–2 and appendix D.3; DPM-Solver++, alg. 1.
+    Reference: Lu et al. (2022), DPM-Solver, alg. 1–2; DPM-Solver++, alg. 1.
     """
 
     def __init__(self, order: int = 2, value: str = "D", lower_order_final: bool = False):
@@ -120,7 +120,7 @@ class DPMAdaptive:
     the time is one step of one node.
 
     Order: ``order``, 2 or 3. NFE: ``order`` per attempt, one less after a rejection, where D at the start is known.
-    Reference: Lu et al. (2022), DPM-Solver, appendix C and alg. 3; Söderlind (2003) for PID control.
+    Reference: Lu et al. (2022), DPM-Solver, appendix C; Söderlind (2003) for PID control.
     """
 
     ode_only, in_time = True, False
@@ -204,7 +204,7 @@ _POLICY = "of third order on a number of steps that leaves 0 or 2 when divided b
 _BLOCKS = {"steps": (480, 960, 1920)}  # whole blocks of 2 and of 3
 
 ROWS = (
-    Row("dpm_fast", "DPM fast", "exponential", DPMFast, 3, 3, _LU + "section 3.4 and appendix D.3",
+    Row("dpm_fast", "DPM fast", "exponential", DPMFast, 3, 3, _LU + "DPM-Solver-fast",
         oracle="k-diffusion sample_dpm_fast", measure={"steps": (160, 320, 640)},
         note="budgets that leave 0 or 1 when divided by 3 end with a step of order 1, which makes them second order"),
     Row("dpm_adaptive", "DPM adaptive", "exponential", DPMAdaptive, 3, 3, _LU + "appendix C, DPM-Solver-23",

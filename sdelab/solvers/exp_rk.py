@@ -50,7 +50,7 @@ def _node(r: float) -> float:
 
 
 def midpoint(r: float = 0.5) -> Tableau:
-    """DPM-Solver-2: the slope (N_r - N)/(r h) held over the step with weight phi_1/2. Lu et al. (2022), alg. 4."""
+    """DPM-Solver-2: the slope (N_r - N)/(r h) held over the step with weight phi_1/2. Lu et al. (2022), alg. 1."""
     _node(r)
     return Tableau(2, (0.0, r), lambda phi: [[r * phi(1, r)], [(1 - 0.5 / r) * phi(1), 0.5 / r * phi(1)]])
 
@@ -62,7 +62,7 @@ def trapezium(r: float = 1.0) -> Tableau:
 
 
 def dpm3(r: float = 1 / 3) -> Tableau:
-    """DPM-Solver-3: nodes r and 2/3 (other second nodes miss an order condition). Lu et al. (2022), alg. 5."""
+    """DPM-Solver-3: nodes r and 2/3 (other second nodes miss an order condition). Lu et al. (2022), alg. 2."""
 
     def rows(phi: Phi):
         a32 = 4 / 9 / r * phi(2, 2 / 3)
@@ -225,9 +225,10 @@ ROWS = (
     _row("dpm_solver_1", "DPM-Solver-1", EULER, _LU1 + "eq. 3.7; it is DDIM", _SINGLE, "eps"),
     _row("dpm_solver_2", "DPM-Solver-2", midpoint(), _LU1 + "alg. 1", _SINGLE, "eps"),
     _row("dpm_solver_3", "DPM-Solver-3", dpm3(), _LU1 + "alg. 2", "k-diffusion DPMSolver", "eps"),
-    _row("dpmpp_1s", "DPM++ 1S", EULER, _LU2 + "eq. 9 with k = 1; it is DDIM", _SINGLE),
+    _row("dpmpp_1s", "DPM++ 1S", EULER, _LU2 + "section 4, k = 1; it is DDIM", _SINGLE),
     _row("dpmpp_2s", "DPM++ 2S", midpoint(), _LU2 + "alg. 1", "k-diffusion sample_dpmpp_2s_ancestral, eta = 0"),
-    _row("dpmpp_3s", "DPM++ 3S", dpm3(), _LU2 + "appendix A", _CONVERGED),
+    _row("dpmpp_3s", "DPM++ 3S", dpm3(), _LU2 + "appendix A", _CONVERGED,
+         note="diffusers holds phi_1/2 where the paper has phi_2 in the second stage: dpmpp_singlestep_3"),
     _row("exp_rk_2", "exponential RK 2", trapezium(2 / 3), _HO + ", eq. 5.3, c_2 = 2/3"),
     _row("exp_rk_3", "exponential RK 3", collocation3(), _HO + ", section 5.2, weights exact for quadratics",
          _SINGLE + ", heun"),

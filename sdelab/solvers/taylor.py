@@ -23,7 +23,7 @@ class Taylor2:
 
     Order: 2. NFE: 2, one plain evaluation and one under ``torch.func.jvp``, which takes the time of two or
     three, and more on small networks.
-    Reference: Dockhorn, Vahdat & Kreis (2022), GENIE, eq. 8–10.
+    Reference: Dockhorn, Vahdat & Kreis (2022), GENIE, section 3.
     """
 
     order, nfe = 2, 2
@@ -65,8 +65,8 @@ _STEPS = {"steps": (40, 80, 160)}  # forward differentiation of a small law is s
 _WHY = "one evaluation and one Jacobian-vector product, counted as two calls"
 
 ROWS = (
-    Row("ttm2", "TTM2 (GENIE's target)", "exponential", Taylor2, 2, 2, "Dockhorn et al. (2022), eq. 8–10",
+    Row("ttm2", "TTM2 (GENIE's target)", "exponential", Taylor2, 2, 2, "Dockhorn et al. (2022), GENIE, section 3",
         measure=_STEPS, note=_WHY),
     Row("exp_taylor_2", "exponential Taylor 2", "exponential", lambda: Taylor2(exact=True), 2, 2,
-        "Dockhorn et al. (2022), exact weights in lam", measure=_STEPS, note=_WHY),
+        "Dockhorn et al. (2022), GENIE, exact weights in lam", measure=_STEPS, note=_WHY),
 )  # fmt: skip
