@@ -70,6 +70,26 @@ def test_better_on_fresh_starts(name, steps):
         assert error(worse, given, 16) > error(solver, given, 16)
 
 
+@pytest.mark.parametrize("ends", [(1.0, 0.5), (0.7, 0.2), (0.4, 0.01)])
+def test_few_trials_find_the_best_node(ends):
+    """One long step: a scan of 60 nodes, c by least squares in x itself, finds nothing better than the search did."""
+    process = sd.process.VP()
+    equation = sd.Reverse(process, RING.denoiser(process), 0.0)
+    x = process.perturb(RING.sample(128, seed=1).double(), ends[0], sd.noise.normal((128, 2), 2, dtype=F64))
+    solver = fit_amed(equation, x, ends)
+    first, last = (float(process.lam(t)) for t in ends)
+    lams = torch.linspace(first, last, 17, dtype=F64)[1:-1]
+    truth = sd.solve(equation, DPM2(), x, [ends[0], *process.t_of_lam(lams).tolist(), ends[1]])
+
+    def error(q):  # the step is affine in c: two runs tell which is best
+        none, one = (sd.solve(equation, AMED([q], [c]), x, ends) for c in (0.0, 1.0))
+        c = ((truth - none) * (one - none)).sum() / (one - none).square().sum()
+        return float((none + c * (one - none) - truth).square().sum())
+
+    found = float((sd.solve(equation, solver, x, ends) - truth).square().sum())
+    assert found < 1.001 * min(error(q) for q in torch.linspace(0.01, 0.99, 60).tolist())
+
+
 def test_a_last_time_of_zero_is_left_out():
     equation, x, times = problem("vp", 3, RING, 8, 2)
     zero = [*times.tolist(), 0.0]
