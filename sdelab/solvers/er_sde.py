@@ -52,12 +52,13 @@ class ERSDE(Linear):
         with np.errstate(all="ignore"):  # a phi that is not positive is told below
             g = e2 * (np.log(self.phi(r)) - np.log(r)) if e2 else np.zeros_like(r)  # log of phi/r, turned by eta
         e2_h = float(g[0] - g[1])  # what eta^2 h is in the family of Reverse
-        if not -1e-12 <= e2_h < math.inf:
+        rounding = 1e-13 * e2
+        if not -rounding <= e2_h < math.inf:
             raise ValueError(
                 f"phi(r)/r must be positive, finite and not fall as r grows, but between r = {t.ratio:.6g} and "
                 f"{s.ratio:.6g} its logarithm changes by {e2_h / e2:.6g}: take another phi"
             )
-        e2_h = max(e2_h, 0.0)
+        e2_h = e2_h if e2_h > rounding else 0.0
         # phi_t/phi(r) - 1 at the quadrature nodes, and dr = r du
         kernel = np.expm1(g[1] - g[2:] + u - h) * r[2:] * 0.5 * h * WEIGHTS
         rule = [-math.expm1(-h - e2_h), *[0.0] * len(step.past)]

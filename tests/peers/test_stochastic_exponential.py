@@ -129,12 +129,12 @@ def test_diffusers_sde_dpm_solver(make, order, algorithm, kind, grid):
     close(ours(make(), ts), diffusers(scheduler, ts, step))
 
 
-TAUS = {"1": lambda t: 1.0, "0": lambda t: 0.0, "window": lambda t: float(0.3 <= t <= 0.8)}
+TAUS = {"1": lambda t: 1.0, "0": lambda t: 0.0, "1/2": lambda t: 0.5, "window": lambda t: float(0.3 <= t <= 0.8)}
 
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("predictor, corrector", [(1, 1), (2, 2), (2, 3), (3, 3), (3, 4)])
+@pytest.mark.parametrize("predictor, corrector", [(1, 1), (1, 3), (2, 2), (2, 3), (3, 3), (3, 4)])
 @pytest.mark.parametrize("tau", TAUS)
 def test_diffusers_sa_solver(predictor, corrector, tau, monkeypatch):
     from diffusers.schedulers import scheduling_sasolver
