@@ -126,6 +126,8 @@ def test_perturb_has_the_law_it_says():
     rows = torch.stack([p.perturb(x0, t, e.view(1, 2, 1).expand(2, 2, 1))[0, :, 0] for e in torch.eye(2, dtype=F64)])
     rows = rows - 2 * p.mean(t)
     torch.testing.assert_close(rows.T @ rows, p.cov(t), rtol=1e-12, atol=1e-15)
+    start = p.perturb(x0, 0.0, torch.ones(2, 2, 1, dtype=F64))  # the data themselves, and v_0 of variance gamma M
+    torch.testing.assert_close(start[0, :, 0], torch.tensor([2.0, math.sqrt(0.04 * 0.25)], dtype=F64))
     each = p.perturb(x0, torch.tensor([0.2, 0.4]), torch.zeros(2, 2, 1, dtype=F64))
     torch.testing.assert_close(each[1, :, 0], 2 * p.mean(torch.tensor(0.4)), rtol=1e-7, atol=1e-9)
 

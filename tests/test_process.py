@@ -295,6 +295,7 @@ def test_chains_by_name():
     cosine = sd.process.make("ddpm_cosine").alpha(t[:980]) ** 2  # until the cap: f(t)/f(0) of the paper
     f = torch.cos(0.5 * math.pi * (t + 0.008) / 1.008) ** 2 / math.cos(0.5 * math.pi * 0.008 / 1.008) ** 2
     torch.testing.assert_close(cosine, f[:980], rtol=1e-9, atol=0)
+    assert float(sd.process.cosine_betas()[-1]) == 0.999
     bar = torch.cumprod(1 - sd_betas, 0).sqrt()
     ours = p.alpha(t)
     assert float(ours[-1]) == 0 and float(p.sigma(1.0)) == 1 and float(sd.process.zero_snr_betas()[-1]) == 1
