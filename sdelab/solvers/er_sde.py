@@ -36,7 +36,7 @@ class ERSDE(Linear):
     for all. phi takes and returns an array of r. Driven by a path on the clock e^{2 eta^2 lam}.
 
     Order: 1, 2, 2 (weak and ODE): the third value adds the curvature, but leaves D'_s a one-sided difference. NFE: 1.
-    Reference: Cui et al. (2023), ER-SDE-Solver-1, -2, -3 (alg. 1–3).
+    Reference: Cui et al. (2023), ER-SDE-Solver-1, -2, -3.
     Raises ``ValueError`` for other orders, and where phi(r)/r falls as r grows (the noise would be negative).
     """
 

@@ -24,7 +24,7 @@ class SASolver(Linear):
 
     Order: the smaller of predictor + 1 and corrector (predictor, without one) for tau = 0 or eta = 0, which is the ODE;
     weak: the smaller of that and 2. NFE: 1, or 2 for PECE. Driven by a path on the clock e^{2 eta^2 lam}.
-    Reference: Xue et al. (2023), SA-Solver, alg. 1, eq. 14 and 17. Raises ``ValueError`` for other numbers of values.
+    Reference: Xue et al. (2023), SA-Solver, alg. 1. Raises ``ValueError`` for other numbers of values.
     """
 
     def __init__(
