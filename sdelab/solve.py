@@ -19,9 +19,9 @@ returned itself. Nearly every solver is a :class:`sdelab.solvers.linear.Linear`.
 
 import operator
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import SupportsIndex
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -101,17 +101,20 @@ def trajectory(
 
 def run(equation, solver, x, ts, drawer, progress=None, check=True, keep_states=True):
     """The loop itself, without checks of its arguments; ``drawer(n)`` makes the ``draw`` of step n."""
-    to_zero = isinstance(equation, Reverse) and float(equation.process.var(ts[-1])) == 0
+    # sigma vanishes at t = 0 alone, or where it underflows
+    to_zero = isinstance(equation, Reverse) and ts[-1] < 1e-30 and float(equation.process.var(ts[-1])) == 0
     plan = solver.plan(equation, ts[:-1] if to_zero else ts) if len(ts) > 1 + to_zero else []
     memory = solver.start()
     memory["keep_states"] = keep_states
     yield ts[0], x
-    silent = None if progress is None else not progress  # None: only on a terminal, and only when it takes a while
-    bar = tqdm(total=len(ts) - 1, delay=2.0, disable=silent, desc=type(solver).__name__, leave=False)
-    with bar:
+    bar = None
+    if progress is not False:  # None: only on a terminal, and only when it takes a while
+        disable = None if progress is None else False
+        bar = tqdm(total=len(ts) - 1, delay=2.0, disable=disable, desc=type(solver).__name__, leave=False)
+    with bar or nullcontext():
         for n, entry in enumerate(plan):
             new = solver.step(equation, x, entry, memory, drawer(n))
-            if new.shape != x.shape or new.dtype != x.dtype:
+            if new is not x and (new.shape != x.shape or new.dtype != x.dtype):
                 raise ValueError(
                     f"a step made {new.dtype} {tuple(new.shape)} of {x.dtype} {tuple(x.shape)}: the drift, the "
                     "diffusion or the denoiser must return the shape and dtype of x"
@@ -123,13 +126,15 @@ def run(equation, solver, x, ts, drawer, progress=None, check=True, keep_states=
                     f"t = {ts[n]:.6g} -> {ts[n + 1]:.6g}: take more steps, or a grid that is finer there"
                 )
             yield ts[n + 1], x
-            bar.update()
+            if bar is not None:
+                bar.update()
         if to_zero:  # where sigma = 0 only the denoiser is left, whatever the solver: x_0 = D(x_s)
             x = equation.denoise(x, ts[-2])
             if check and not _checks.finite(x):
                 raise FloatingPointError("the denoiser returned NaN or infinity in the last, denoising step")
             yield ts[-1], x
-            bar.update()
+            if bar is not None:
+                bar.update()
 
 
 def solve(

@@ -120,7 +120,7 @@ def test_ipndm_v_on_equal_steps():
     """In rho, two of the slips do nothing there: what is left is 11/24 in place of 9/24 of the third difference."""
     ve = sd.process.EDM()
     ts = torch.linspace(10, 1, 9, dtype=F64).tolist()
-    plan, right = (solver.plan(ode(ve), ts) for solver in (IPNDMv(), LMS(4)))
+    plan, right = (solver.entries(ode(ve), ts) for solver in (IPNDMv(), LMS(4)))
     h = ts[1] - ts[0]
     for n, (entry, exact) in enumerate(zip(plan, right, strict=True)):
         gap = np.subtract(entry.stages[0].weights, exact.stages[0].weights) / h
@@ -132,7 +132,7 @@ def test_ipndm_v_does_not_keep_a_constant_eps_on_karras_grids():
     """What a constant eps is multiplied by, relative to the DDIM step: 1 on geometric grids and nowhere else."""
     for grid, exact in (("logsnr", True), ("karras", False)):
         knots = points(VP, graded(grid=grid).tolist())
-        plan = IPNDMv().plan(ode(), graded(grid=grid).tolist())
+        plan = IPNDMv().entries(ode(), graded(grid=grid).tolist())
         sums = [
             sum(e.stages[0].weights) / (-t.sigma * math.expm1(t.lam - s.lam))
             for e, s, t in zip(plan, knots, knots[1:], strict=False)

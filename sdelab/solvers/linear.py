@@ -128,6 +128,33 @@ def one_node(s: Point, t: Point, e2: float) -> Stage:
     return Stage(s.t, None, decay(s, t, e2), (t.alpha * mass,), **noisy(s, t, e2))
 
 
+def scaled(entries: list[Entry]) -> list[Entry]:
+    """The same run with p = 1 in every value p y + q D: the factor goes into the weights, and a pass is saved."""
+    if all(stage.value is None for e in entries for stage in e.stages):
+        return entries
+    factors = [[_factor(stage) for stage in e.stages] for e in entries]
+    firsts = [
+        next((p for p, stage in zip(ps, e.stages, strict=True) if stage.t is not None), 1.0)
+        for ps, e in zip(factors, entries, strict=True)
+    ]
+    out: list[Entry] = []
+    past: list[float] = []  # the factors of the values remembered, newest first
+    for n, (stages, correct, remember, hold) in enumerate(entries):
+        ps, found = past, []
+        for (t, value, keep, weights, draws, noise), p in zip(stages, factors[n], strict=True):
+            ps = ps if t is None else [p, *ps]
+            value = value if value is None or p == 1 else (1.0, value[1] / p)
+            found.append(Stage(t, value, keep, [w * a for w, a in zip(weights, ps, strict=False)], draws, noise))
+        correct = correct and [w * a for w, a in zip(correct, [firsts[n + 1], *ps], strict=False)]
+        out.append(Entry(found, correct, remember, hold))
+        past = [firsts[n], *past[:8]] if remember else past
+    return out
+
+
+def _factor(stage: Stage) -> float:
+    return stage.value[0] or 1.0 if stage.value else 1.0
+
+
 def merged(entries: list[Entry]) -> list[Entry]:
     """The same run with the correction of each one-stage step put into the next step's weights.
 
@@ -182,7 +209,8 @@ class Linear:
                 rows[n].append(point)
         return rows
 
-    def plan(self, equation, times) -> list[Entry]:
+    def entries(self, equation, times) -> list[Entry]:
+        """What :meth:`entry` writes for every step of the grid."""
         self.check(equation)
         knots = points(equation.process, times)
         inner, e2, steps = self.inner(equation.process, knots), equation.eta**2, len(times) - 1
@@ -196,44 +224,57 @@ class Linear:
                 entries.append(Entry((one_node(s, t, e2),), remember=False))
             if entries[-1].remember:
                 past.insert(0, s)
-        return merged(entries)
+        return entries
+
+    def plan(self, equation, times) -> list[Entry]:
+        return merged(scaled(self.entries(equation, times)))
 
     def start(self):
         return {"past": [], "correct": None, "base": None, "mine": None, "keep_states": False}
 
     def step(self, equation, x: Tensor, entry: Entry, memory, draw) -> Tensor:
-        past, y, inner = memory["past"], x, -1  # inner: evaluations of this step beyond the first
+        past, y, seen = memory["past"], x, 0  # seen: evaluations of this step
         own, spare = x is memory["mine"] and not memory["keep_states"], None  # x may be written over
         zs: list[tuple[Tensor, float]] = []
-        for i, (t, value, keep, weights, draws, noise) in enumerate(entry.stages, 1):
-            final = i == len(entry.stages)
+        final = entry.stages[-1]
+        for stage in entry.stages:
+            t, value, keep, weights, draws, noise = stage
             if t is not None:
-                v = equation.denoise(y, t)
-                own = own and not (x.requires_grad or v.requires_grad or _shared(v, x))
-                past.insert(0, v if value is None else torch.mul(v, value[1]).add_(y, alpha=value[0]))
-                inner += 1
+                D = equation.denoise(y, t)
+                own = own and not (x.requires_grad or D.requires_grad or _shared(D, x))
+                past.insert(0, D if value is None else _value(y, D, *value))
+                seen += 1
                 if memory["correct"] is not None:  # y was predicted by the last step; now correct it
                     spare = x if own else None
                     x, own = _add(memory["base"], memory["correct"], past), True
                     memory["correct"] = None
-            zs += [draw(a, b, x, 1.0, *area) for a, b, *area in (interval or (None, None) for interval in draws)]
-            own = own and final
+            if draws:
+                zs += [draw(a, b, x, 1.0, *area) for a, b, *area in (interval or (None, None) for interval in draws)]
+            own = own and stage is final
             base = x if keep == 1 else x.mul_(keep) if own else x * keep
             mine = own or keep != 1
-            for c, (z, scale) in zip(noise, zs, strict=False):
-                if c:
-                    base, mine = base.add_(z, alpha=c * scale) if mine else base.add(z, alpha=c * scale), True
-            if final and entry.correct is not None:  # what the corrector will start from is needed again
+            if noise:
+                for c, (z, scale) in zip(noise, zs, strict=False):
+                    if c:
+                        base = base.add_(z, alpha=c * scale) if mine else base.add(z, alpha=c * scale)
+                        mine = True
+            if stage is final and entry.correct is not None:  # what the corrector will start from is needed again
                 memory["base"], memory["correct"], mine = base if mine else base.clone(), entry.correct, False
             y = _add(base, weights, past) if mine else _sum(base, weights, past, spare)
             if t is None:
                 x = y
-        del past[: max(inner, 0)]  # values at inner nodes serve this step only
+        if seen > 1:
+            del past[: seen - 1]  # values at inner nodes serve this step only
         if not entry.remember:
             del past[0]
         del past[self.history + (entry.correct is not None) if entry.hold is None else entry.hold :]
         memory["mine"] = y
         return y
+
+
+def _value(y: Tensor, D: Tensor, p: float, q: float) -> Tensor:
+    """p y + q D; one pass if p = 1."""
+    return torch.add(y, D, alpha=q) if p == 1 else torch.mul(D, q).add_(y, alpha=p)
 
 
 def _shared(a: Tensor, b: Tensor) -> bool:
