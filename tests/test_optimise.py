@@ -15,6 +15,7 @@ import sdelab as sd
 from sdelab.fit.dynamic import shortest
 from sdelab.fit.ladder import ladder
 from sdelab.fit.least import descend, mean_norm
+from sdelab.fit.optimise import climb
 from sdelab.fit.shooting import Adjoint, Shooting, directions, reference
 
 LAW, VP = sd.distributions.ring(), sd.process.VP()
@@ -58,6 +59,8 @@ def test_same_seed_same_times_and_nothing_on_a_pipe(capfd):
     assert torch.equal(first, again)
     assert first.dtype == torch.float64 and first[0] == VP.T and first[-1] == VP.t_min and (first.diff() < 0).all()
     assert capfd.readouterr() == ("", "")
+    part = sd.grids.optimise(DENOISE, VP, SOLVER, 3, starts(8, seed=1), t_start=0.8, t_end=0.2, progress=False)
+    assert part[0] == 0.8 and part[-1] == 0.2 and len(part) == 4
 
 
 @pytest.mark.parametrize("process", [VP, sd.process.EDM(), sd.process.RectifiedFlow()], ids=lambda p: p.name)
@@ -158,6 +161,21 @@ def test_refusals():
         sd.grids.gits(DENOISE, VP, 4, x, t_end=0.0)
     with pytest.raises(ValueError, match="at least as many fine"):
         sd.grids.ays(DENOISE, VP, 40, x, fine=30)
+
+
+def test_a_diverging_start_is_passed_over_and_divergence_everywhere_is_told():
+    one, two = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+
+    def fails(u):
+        raise FloatingPointError("diverged")
+        yield u, 0.0
+
+    def sometimes(u):
+        return fails(u) if torch.equal(u, one) else iter([(u, 3.0)])
+
+    assert torch.equal(climb(sometimes, [one, two], 0, "", False, restarts=0), two)
+    with pytest.raises(FloatingPointError, match="every start grid"):
+        climb(fails, [one, two], 0, "", False)
 
 
 # Files
