@@ -43,8 +43,8 @@ notebooks: $(READY)  ## run the Japanese notebooks, normalise, copy code and out
 	@$(PY) -m book.editions sync
 	@$(PY) -m book.editions check
 
-bench: $(READY)  ## error per network call and overhead per step, as JSON
-	@$(PY) benchmarks/first.py
+bench: $(READY)  ## orders, overhead, error per network call: benchmarks/results (hours; NAMES="orders race" runs some)
+	@$(PY) -m benchmarks $(NAMES)
 
 lab: $(READY)  ## JupyterLab on the chapters (PORT=8888)
 	@$(HOUSE) lab

@@ -1,25 +1,26 @@
-"""Grids and weights fitted to the model, beside the best of the peers: `python -m benchmarks.optimised --json FILE`.
+"""Grids and weights fitted to the model, beside the best of the peers: `python -m benchmarks.optimised`.
 
 For every law, process and budget of network calls: the best configuration of the peers (run live, on standard grids and
 both ends), and one of our solvers on standard grids, AYS's bound, the GITS-style dynamic programme, optimised times,
 and times with weights. Calibration starts and test starts are apart; of several solvers the one with the smallest
 calibration error is reported, so the test starts decide nothing. Errors are mean distances to the converged solution
-at the time where the sampler stops. The table prints as Markdown, figures go to FILE as JSON.
+at the time where the sampler stops. The table prints as Markdown, and the figures take the place of older
+ones of the same law, process and budget in results/optimised.json (or the file named).
 """
 
 import argparse
-import json
 import sys
 import time
+from pathlib import Path
 
 import torch
 
 import sdelab as sd
 
-from . import race
+from . import RESULTS, keep, kept, race
 from .laws import BUDGETS, F64, LAWS, PROCESSES, Problem, distance, problem
 
-CALIBRATION, FITTED, SEED = 128, 512, 5  # starts for the times, for the weights, and their seed (tests take another)
+CALIBRATION, FITTED, SEED = 128, 1024, 5  # starts for the times, for the weights, and their seed (tests take another)
 COLUMNS = ("peer", "standard", "ays", "gits", "times", "tuned")
 
 
@@ -82,7 +83,7 @@ def table(records: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Fitted grids and weights beside the best of the peers.")
     parser.add_argument("--laws", nargs="+", default=list(LAWS))
     parser.add_argument("--processes", nargs="+", default=list(PROCESSES))
@@ -92,8 +93,8 @@ def main() -> None:
     parser.add_argument("--fitted", type=int, default=FITTED, help="calibration starts for the weights")
     parser.add_argument("--peers", nargs="+", default=[], help="words in the names of the peers to run (default: all)")
     parser.add_argument("--grids", nargs="+", default=race.GRIDS, help="grids for the peers")
-    parser.add_argument("--json", help="where the figures go")
-    asked = parser.parse_args()
+    parser.add_argument("--json", type=Path, default=RESULTS / "optimised.json", help="where the figures go")
+    asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     records = []
     for law in asked.laws:
@@ -104,9 +105,9 @@ def main() -> None:
                 record = {"law": law, "process": process, "nfe": budget, "peer": best}
                 records.append(record | ours(made, budget, asked.solvers, asked.fitted))
                 print(table(records[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
-                if asked.json:
-                    with open(asked.json, "w", encoding="utf-8") as file:
-                        json.dump(records, file, indent=1)
+                known = {(r["law"], r["process"], r["nfe"]): r for r in [*kept(asked.json, []), *records]}
+                order = [(law, process, n) for law in LAWS for process in PROCESSES for n in BUDGETS]
+                keep(asked.json, sorted(known.values(), key=lambda r: order.index((r["law"], r["process"], r["nfe"]))))
     print(table(records))
 
 

@@ -5,10 +5,7 @@
 The unit tests measure every row again and hold this file to what they see.
 """
 
-import json
-import os
 import sys
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -16,13 +13,15 @@ from tqdm import tqdm
 import sdelab as sd
 from sdelab import orders
 
-FILE = Path(__file__).parent / "results" / "orders.json"
+from . import RESULTS, keep, kept
+
+FILE = RESULTS / "orders.json"
 PROCESSES = ("vp", "edm", "flow")
 
 
 def measured(row) -> dict[str, float]:
     """Orders by kind: "vp", "edm", "flow" for the ODE error, "weak" and "strong" for stochastic rows."""
-    if row.adaptive or row.order == 0:
+    if row.adaptive:
         return {}
     if not row.stochastic:
         return {name: round(orders.ode_order(row, name), 3) for name in row.measure.get("processes", PROCESSES)}
@@ -33,13 +32,10 @@ def measured(row) -> dict[str, float]:
 def main(keys: list[str]) -> None:
     torch.set_num_threads(1)
     rows = [sd.solvers.row(key) for key in keys] or list(sd.solvers.table)
-    known = json.loads(FILE.read_text()) if keys and FILE.is_file() else {}
+    known = kept(FILE, {}) if keys else {}
     for row in tqdm(rows, desc="orders"):
         known[row.key] = measured(row)
-    ordered = {row.key: known[row.key] for row in sd.solvers.table if row.key in known}
-    scratch = FILE.with_suffix(".new")
-    scratch.write_text(json.dumps(ordered, indent=1) + "\n")
-    os.replace(scratch, FILE)
+    keep(FILE, {row.key: known[row.key] for row in sd.solvers.table if row.key in known})
 
 
 if __name__ == "__main__":

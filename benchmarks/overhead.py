@@ -16,6 +16,7 @@ from torch import Tensor
 
 import sdelab as sd
 
+from . import RESULTS, keep
 from .peers import ModelK, k_diffusion
 
 SHAPES = ((64, 4, 32, 32), (4096, 2))
@@ -192,13 +193,16 @@ def measure(shape) -> list[dict]:
     ] + [draw]  # fmt: skip
 
 
-def main() -> list[dict]:
+def main() -> None:
+    """All shapes, printed and kept in results/overhead.json."""
     torch.set_num_threads(1)
-    return [{"shape": list(shape), "records": measure(shape)} for shape in SHAPES]
-
-
-if __name__ == "__main__":
-    for part in main():
+    found = [{"shape": list(shape), "records": measure(shape)} for shape in SHAPES]
+    keep(RESULTS / "overhead.json", found)
+    for part in found:
         print(part["shape"])
         for record in part["records"]:
             print(f"  {record['what']:36} {record['ours']:8} {record.get('share', ''):8} {record['peers']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -8,24 +8,22 @@ The peers run in their most favourable form: float64, the denoiser at the schedu
 import contextlib
 import functools
 import importlib
-import json
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import sdelab as sd
 
+from . import RESULTS, keep, kept
 from .laws import BUDGETS, F64, LAWS, PROCESSES, Problem, distance, problem
 from .peers import ModelK, k_diffusion
 
 GRIDS = ("karras", "exponential", "beta", "linspace")
 OUR_GRIDS = ("karras", "exponential")  # fewer for our many rows: what the peers win on elsewhere they may keep
-FILE = Path(__file__).parent / "results" / "race.json"
+FILE = RESULTS / "race.json"
 ENDS = {"m": False, "0": True}
 
 
@@ -208,7 +206,7 @@ def main(names: list[str]) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     importlib.import_module("diffusers").utils.logging.set_verbosity_error()
-    known = json.loads(FILE.read_text()) if FILE.is_file() else {}
+    known = kept(FILE, {})
     for name in names or [f"{law}:{process}" for law in LAWS for process in PROCESSES]:
         made = problem(*name.split(":"))
         theirs, mine = race_peers(made), race_ours(made)
@@ -221,9 +219,7 @@ def main(names: list[str]) -> None:
                 key: {b: e if e < float("inf") else None for b, e in errors.items()} for key, errors in rows.items()
             },
         }
-        scratch = FILE.with_suffix(".new")
-        scratch.write_text(json.dumps(known, indent=1) + "\n")
-        os.replace(scratch, FILE)
+        keep(FILE, known)
         for b in BUDGETS:
             peer, our = (known[name]["best"][str(b)][side] for side in ("peer", "ours"))
             told = (f"{r['error']:.2e} {r['sampler']} {r['grid']} {r['end']}" for r in (peer, our))
