@@ -47,7 +47,7 @@ def gits(
     ODE trajectories from x_T, weighed by discount^k in the k-th step.
 
     Knows no solver but DDIM. NFE: ``fine`` (times spaced evenly in lam). t_end = 0 is refused.
-    Reference: Chen et al. (2024), "On the trajectory regularity of diffusion-based sampling", alg. 1 (there 1.15, too).
+    Reference: after Chen et al. (2024), "On the trajectory regularity of ODE-based diffusion sampling" (GITS).
     """
     ts, alpha, sigma = _fine(process, steps, t_start, t_end, fine)
     ode = Reverse(process, denoise, 0.0)
@@ -83,7 +83,7 @@ def ays(
     ``fine`` times spaced evenly in lam; and as the bound is a sum over steps, the best subset of them is found exactly
     where the paper searches coordinate by coordinate. NFE: fine + 1. t_end = 0 is refused.
 
-    Reference: Sabour, Fidler & Kreis (2024), "Align Your Steps", section 3.1, theorem 3.1.
+    Reference: Sabour, Fidler & Kreis (2024), "Align your steps", section 3 (its KL upper bound).
     """
     ts, alpha, sigma = _fine(process, steps, t_start, t_end, fine)
     x, at, D = _checks.state(x_0, "x_0"), 0.0, {}

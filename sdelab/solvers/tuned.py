@@ -12,7 +12,8 @@ class Tuned(Linear):
     """Linear multistep by its numbers: x_t = keep x_s + sum_j w_j D_j, newest value first, (keep, w) of every step.
 
     Order: none, the numbers are right at their own ``times`` only, and other times raise ``ValueError``. NFE: 1.
-    Only eta = 0. Reference: learned coefficients in the spirit of GENIE, AMED and DPM-Solver-v3; the fit is ours.
+    Only eta = 0. Reference: the search space is that of Wang et al. (2025), "Differentiable solver search for fast
+    diffusion sampling"; the fit (:func:`sdelab.fit.tune`) is ours.
     """
 
     ode_only = True
