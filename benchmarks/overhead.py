@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 import sdelab as sd
+from sdelab.sde import Stratonovich
 
 from . import RESULTS, keep
 from .peers import ModelK, k_diffusion
@@ -134,7 +135,8 @@ def torchsde_run(method: str, x: Tensor) -> Callable[[], object]:
 
 
 def our_sde(key: str, x: Tensor) -> Callable[[], object]:
-    equation, ts = sd.SDE(half, lambda x, t: 0.1 * x), torch.linspace(0, 1, STEPS + 1).tolist()
+    kind = Stratonovich if key.endswith("_strat") else sd.SDE  # as torchsde is given it
+    equation, ts = kind(half, lambda x, t: 0.1 * x), torch.linspace(0, 1, STEPS + 1).tolist()
     return lambda: sd.solve(equation, sd.solvers.row(key).make(), x, ts, seed=0, progress=False)
 
 

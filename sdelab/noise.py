@@ -119,12 +119,18 @@ def normals(
     pairs = -(-width // 2)
     out = torch.empty(len(keys), rows * pairs, 2, dtype=real, device=device)
     both, folded = torch.view_as_complex(out), [_fold(seed, key) for key in keys]
+    half = torch.tensor(0.5 / (2**31 + 1), dtype=real, device=device)
     for start, stop, a, b in _words(_whole(first, "first") * pairs, rows * pairs, folded, device):
         radius, angle, part = (
-            _scratch(name, a.numel(), real, device).view_as(a) for name in ("radius", "angle", "part")
-        )
+            word.view(real) if real == torch.float32 else _scratch(name, a.numel(), real, device).view_as(a)
+            for name, word in (
+                ("radius", a),
+                ("angle", b),
+                ("part", _scratch("t", a.numel(), torch.int32, device).view_as(a)),
+            )
+        )  # in single precision where the words were: less memory than the cache holds
         # |a| is uniform on 0 … 2^31: (|a| + 1/2)/(2^31 + 1) lies inside (0, 1)
-        radius.copy_(a).abs_().add_(0.5).mul_(1 / (2**31 + 1)).log_().mul_(-2).sqrt_()
+        torch.add(half, radius.copy_(a).abs_(), alpha=1 / (2**31 + 1), out=radius).log_().mul_(-2).sqrt_()
         angle.copy_(b).mul_(math.pi * 2.0**-31)
         torch.cos(angle, out=part).mul_(radius)
         torch.complex(part, angle.sin_().mul_(radius), out=both[:, start:stop])
@@ -190,9 +196,8 @@ class Brownian:
         size = math.prod(tuple(shape))
         self._ahead = max(1, _CHUNK // max(1, size))  # levels drawn in one go where states are small
         self._draw = lambda keys: normals(shape, seed, [(PATH, *key) for key in keys], first, dtype, device)
-        root = self._draw([(0, 0)])[0] * math.sqrt(span)
-        # (index, its ends, W there) of a cell at each level
-        self._cells = [(0, self.t0, self.t1, torch.zeros_like(root), root)]
+        self._root = self._draw([(0, 0)])[0]
+        self._cells: list[tuple[int, Tensor]] = []  # index and normal of the cell at each level, down to the last time
         self._known: dict[float, Tensor] = {}
 
     def __call__(self, a: float, b: float) -> Tensor:
@@ -225,38 +230,33 @@ class Brownian:
         if t not in self._known:
             if len(self._known) >= 4:
                 self._known.pop(next(iter(self._known)))
-            self._known[t] = self._descend(t, self._place(t))
+            self._known[t] = self._descend(min(max(t, self.t0), self.t1), self._place(t))
         return self._known[t]
 
     def _descend(self, t: float, place: float) -> Tensor:
-        cells, depth = self._cells, self.depth
+        """W(t) - W(t0): the sum of the hats of all cells around t, each with its cell's normal."""
+        depth, cells = self.depth, self._cells
         leaf = min(int(place), 2**depth - 1)
-        new = next((n for n in range(1, len(cells)) if cells[n][0] != leaf >> (depth - n)), len(cells))
-        del cells[new:]
-        zs: list[Tensor] = []  # normals of the levels to come, next one last
-        for level in range(new, depth + 2):
-            parent, left, right, at_left, at_right = cells[-1]
-            if place == parent << (depth + 1 - level):  # the time is this cell's left end: no need to go on
-                return at_left
-            if place == (parent + 1) << (depth + 1 - level):
-                return at_right
-            if not zs:
-                ahead = range(level, min(level + self._ahead, depth + 2))
-                zs = [*self._draw([(n, leaf >> (depth + 1 - n)) for n in ahead])][::-1]
-            if level > depth:
-                return _bridge(left, t, right, at_left, at_right, zs.pop())
-            index = leaf >> (depth - level)
-            m = self._time(math.ldexp(2 * parent + 1, depth - level))
-            at_m = _bridge(left, m, right, at_left, at_right, zs.pop())
-            cells.append((index, m, right, at_m, at_right) if index % 2 else (index, left, m, at_left, at_m))
-        raise AssertionError("unreachable")
+        # a cell that t is an end of has no hat there, nor have the cells within it
+        count = next((n for n in range(depth + 1) if math.ldexp(place, n - depth) % 1 == 0), depth + 1)
+        known = next((n for n, (index, _) in enumerate(cells) if index != leaf >> (depth - n)), len(cells))
+        del cells[known:]
+        while len(cells) < count:
+            n = len(cells)
+            keys = [(m + 1, leaf >> (depth - m)) for m in range(n, min(n + self._ahead, count))]
+            cells += [(index, z) for (_, index), z in zip(keys, self._draw(keys), strict=True)]
+        W = self._root * ((t - self.t0) / math.sqrt(self.t1 - self.t0))
+        for n, (index, z) in enumerate(cells[:count]):
+            left, middle, right = (self._time(math.ldexp(2 * index + i, depth - n - 1)) for i in (0, 1, 2))
+            W.add_(z, alpha=_hat(left, t if n == depth else middle, right, t))
+        return W
+
+
+def _hat(left: float, m: float, right: float, t: float) -> float:
+    """Standard deviation at m of a bridge from left to right, linear in t down to 0 at both ends."""
+    share = min(max((m - left) / (right - left), 0.0), 1.0)
+    slope = (t - left) / (m - left) if t <= m and m > left else (right - t) / (right - m)
+    return math.sqrt(share * (1 - share) * (right - left)) * slope if 0 < share < 1 else 0.0
 
 
 _KNEE = 1 / 16  # the share of the interval whose leaves are graded
-
-
-def _bridge(left: float, m: float, right: float, at_left: Tensor, at_right: Tensor, z: Tensor) -> Tensor:
-    """W_m given both ends of the cell; z is written over, which spares a new tensor."""
-    share = min(max((m - left) / (right - left), 0.0), 1.0)
-    z.mul_(math.sqrt(share * (1 - share) * (right - left)))
-    return z.add_(at_left, alpha=1 - share).add_(at_right, alpha=share)

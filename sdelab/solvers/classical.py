@@ -23,7 +23,7 @@ class EulerMaruyama(Scheme):
 class Milstein(Scheme):
     """x + a dt + b dW + 1/2 b b' (dW^2 - |dt|), for diagonal noise.
 
-    b' by forward-mode differentiation or, ``derivative_free``, b b' = (b(x + a dt + b sqrt|dt|) - b(x))/sqrt|dt|. With
+    b' by automatic differentiation or, ``derivative_free``, b b' = (b(x + a dt + b sqrt|dt|) - b(x))/sqrt|dt|. With
     additive noise b' = 0 and it *is* Euler–Maruyama. Run backwards in time the correction is the same: b b' enters
     through dW^2 - |dt|. An equation in Stratonovich's sense takes its own form: x + f dt + b dW + 1/2 b b' dW^2 with
     its own drift f, and b b' = (b(x + b sqrt|dt|) - b(x))/sqrt|dt|. Coordinate i of b may depend on coordinate i of x
