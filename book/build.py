@@ -22,7 +22,7 @@ import yaml
 from book.execute import KERNEL_ENVIRONMENT, ROOT, ChapterError, cache_file, digest, executed, files_digest, library_key
 
 LANGUAGES = ("ja", "en")
-INPUTS = ("_config.yml", "_toc.yml", "book/**/*", "chapters/**/*")
+INPUTS = ("_config.yml", "_toc.yml", "book/**/*", "chapters/**/*", "benchmarks/results/*.json")
 
 
 class BuildError(RuntimeError):

@@ -40,13 +40,19 @@ def check(app, doctree, docname):
         )
 
 
-def unlist(app, pagename, templatename, context, doctree):
-    """html-page-context: the reference list says role=list, but its entries have a role of their own: not allowed."""
-    context["body"] = context.get("body", "").replace('<div role="list" class="citation-list">', "<div>")
+def mend(app, pagename, templatename, context, doctree):
+    """html-page-context: heads of tables say what they are the head of, and the reference list is no list of roles.
+
+    (It says role=list, but its entries have a role of their own: not allowed.)
+    """
+    body = context.get("body", "").replace('<div role="list" class="citation-list">', "<div>")
+    context["body"] = body.replace('<th class="head', '<th scope="col" class="head').replace(
+        '<th class="stub', '<th scope="row" class="stub'
+    )
 
 
 def setup(app):
     """Register with Sphinx."""
     app.connect("doctree-resolved", check)
-    app.connect("html-page-context", unlist)
+    app.connect("html-page-context", mend)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

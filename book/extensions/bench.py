@@ -1,0 +1,183 @@
+"""The benchmarks on the page of solvers: tables straight from benchmarks/results/*.json, none of it typed."""
+
+from docutils import nodes
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+import sdelab as sd
+
+from .solvers import Reader, table
+
+WORDS = {
+    "what": {"ja": "解法", "en": "solver"},
+    "ours": {"ja": "sdelab", "en": "sdelab"},
+    "peers": {"ja": "既存の実装", "en": "peers"},
+    "share": {"ja": "最速の既存実装との比", "en": "to the fastest peer"},
+    "problem": {"ja": "問題", "en": "problem"},
+    "calls": {"ja": "評価回数", "en": "calls"},
+    "best peer": {"ja": "既存の実装の最良", "en": "best peer"},
+    "best ours": {"ja": "sdelabの最良", "en": "best of sdelab"},
+    "ratio": {"ja": "比", "en": "ratio"},
+    "peer": {"ja": "既存の最良", "en": "best peer"},
+    "standard": {"ja": "標準の刻み", "en": "standard grid"},
+    "ays": {"ja": "AYSの上界", "en": "AYS's bound"},
+    "gits": {"ja": "GITS流", "en": "GITS-style"},
+    "times": {"ja": "時刻を最適化", "en": "times fitted"},
+    "tuned": {"ja": "時刻と重みを最適化", "en": "times and weights fitted"},
+    "gain": {"ja": "既存の最良÷最後の列", "en": "best peer / last"},
+    "exact": {"ja": "厳密な標本どうし", "en": "two exact samples"},
+    "tolerance": {"ja": "許容誤差", "en": "tolerance"},
+    "rejected": {"ja": "棄却", "en": "rejected"},
+    "error": {"ja": "誤差", "en": "error"},
+    "on a path": {"ja": "(ブラウン経路)", "en": " on a Brownian path"},
+    "on an SDE": {"ja": "(SDE)", "en": " on an SDE"},
+    "on an ODE": {"ja": "(ODE)", "en": " on an ODE"},
+    "one Gaussian draw (torch.randn)": {
+        "ja": "正規乱数を一度引く(torch.randn)",
+        "en": "one Gaussian draw (torch.randn)",
+    },
+}
+
+
+class Bench(Reader, SphinxDirective):
+    """Base of the directives below."""
+
+    def words(self, *keys: str) -> list[str]:
+        return [self.word(key, WORDS) for key in keys]
+
+    def problem(self, file: str) -> dict:
+        """The part of a file of results for the problem LAW:PROCESS that the directive names."""
+        made = self.results(file)
+        if self.arguments[0] not in made:
+            raise ExtensionError(f"{file}.json has no {self.arguments[0]}: run `python -m benchmarks {file}`")
+        return made[self.arguments[0]]
+
+    def named(self, what: str) -> list:
+        """A row's key or a peer's sampler, as it stands in a cell."""
+        key, _, where = what.partition(" on ")
+        if any(key == row.key for row in sd.solvers.table):
+            return [nodes.literal("", key), nodes.Text(self.word(f"on {where}", WORDS) if where else "")]
+        return [nodes.Text(self.word(what, WORDS) if what in WORDS else what)]
+
+
+class RaceBest(Bench):
+    """`{sdelab-race-best}`: the best configuration of the peers and of ours, per problem and budget."""
+
+    def run(self):
+        """One row per problem and budget."""
+        rows: list = [self.words("problem", "calls", "best peer", "best ours", "ratio")]
+        for name, made in self.results("race").items():
+            for budget, sides in made["best"].items():
+                ratio = sides["ours"]["error"] / sides["peer"]["error"]
+                told = [self.configured(sides[side]) for side in ("peer", "ours")]
+                rows.append([name.replace(":", " "), budget, *told, f"{ratio:.2f}"])
+        return [table(rows, (16, 8, 34, 32, 10), "figures")]
+
+    def configured(self, record: dict) -> list:
+        """Error, and in small letters what made it."""
+        what = f"{record['sampler']}, {record['grid']} {record['end']}"
+        return [nodes.Text(f"{short(record['error'])} "), nodes.inline("", what, classes=["small"])]
+
+
+class Race(Bench):
+    """`{sdelab-race} LAW:PROCESS`: every deterministic row at its best standard grid, sorted, the best peer on top."""
+
+    required_arguments = 1
+
+    def run(self):
+        """One row per solver."""
+        made = self.problem("race")
+        budgets = list(made["best"])
+        rows: list = [[*self.words("what"), *budgets]]
+        rows.append([self.word("best peer", WORDS), *(short(made["best"][b]["peer"]["error"]) for b in budgets)])
+        for key, errors in ranked(made["rows"], "20"):
+            rows.append([[nodes.literal("", key)], *(short(errors[b]) for b in budgets)])
+        return [table(rows, (30, *[10] * len(budgets)), "figures")]
+
+
+class Stochastic(Bench):
+    """`{sdelab-stochastic}`: distance to the law of the stochastic rows and of the peers, sorted; a table a problem."""
+
+    def run(self):
+        """One row per sampler."""
+        out = []
+        for problem, made in self.results("stochastic").items():
+            budgets = list(next(iter(made["ours"].values())))
+            floor = [short(made["floor"])] * len(budgets)
+            rows: list = [self.words("what") + budgets, self.words("exact") + floor]
+            for name, errors in ranked(made["peers"] | made["ours"], "20"):
+                rows.append([self.named(name), *(short(errors.get(b)) for b in budgets)])
+            out += [title(problem), table(rows, (36, *[12] * len(budgets)), "figures")]
+        return out
+
+
+class Adaptive(Bench):
+    """`{sdelab-adaptive}`: calls and error of the adaptive solvers, tolerance by tolerance; a table a problem."""
+
+    def run(self):
+        """One row per run, method by method."""
+        out = []
+        for problem, records in self.results("adaptive").items():
+            rows: list = [self.words("what", "tolerance", "calls", "rejected", "error")]
+            for r in sorted(records, key=lambda r: ("tol" not in r, r["what"], r["nfe"])):
+                tolerance = f"{r['tol']:g}" if "tol" in r else ""
+                figures = [tolerance, f"{r['nfe']}", f"{r.get('rejected', '')}", short(r["error"])]
+                rows.append([self.named(r["what"]), *figures])
+            out += [title(problem), table(rows, (40, 14, 14, 14, 16), "figures")]
+        return out
+
+
+class Optimised(Bench):
+    """`{sdelab-optimised}`: error per budget, the best peer beside our standard and fitted grids."""
+
+    columns = ("peer", "standard", "ays", "gits", "times", "tuned")
+
+    def run(self):
+        """One row per problem and budget."""
+        rows: list = [self.words("problem", "calls", *self.columns, "gain")]
+        for r in self.results("optimised"):
+            errors = [r[column]["error"] for column in self.columns]
+            gain = f"{errors[0] / errors[-1]:.1f}"
+            rows.append([f"{r['law']} {r['process']}", f"{r['nfe']}", *map(short, errors), gain])
+        return [table(rows, (16, 8, 11, 11, 11, 11, 11, 11, 10), "figures")]
+
+
+class Overhead(Bench):
+    """`{sdelab-overhead}`: time per network call over the bound, ours and the peers', a table per shape of states."""
+
+    def run(self):
+        """One row per solver."""
+        out = []
+        for part in self.results("overhead"):
+            rows: list = [self.words("what", "ours", "peers", "share")]
+            for r in part["records"]:
+                peers = "; ".join(f"{n.removesuffix(' ' + r['what'])} {value:.1f}" for n, value in r["peers"].items())
+                rows.append([self.named(r["what"]), f"{r['ours']:.2f}", peers, f"{r['share']:.2f}" if peers else ""])
+            out += [title(" × ".join(map(str, part["shape"]))), table(rows, (30, 10, 46, 14))]
+        return out
+
+
+def title(text: str) -> nodes.paragraph:
+    """What a table is about, above it."""
+    return nodes.paragraph("", "", nodes.strong("", text.replace(":", " ")))
+
+
+def ranked(rows: dict, budget: str) -> list:
+    """The rows by their error at a budget; those without one at the end."""
+    return sorted(rows.items(), key=lambda item: (item[1].get(budget) is None, item[1].get(budget) or 0.0))
+
+
+def short(value: float | None) -> str:
+    """1.2e-3; a dash where there is no figure."""
+    if value is None or value != value or value == float("inf"):
+        return "–"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def setup(app):
+    """Register with Sphinx."""
+    for directive in (RaceBest, Race, Stochastic, Adaptive, Optimised, Overhead):
+        name = {"RaceBest": "race-best"}.get(directive.__name__, directive.__name__.lower())
+        app.add_directive(f"sdelab-{name}", directive)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
