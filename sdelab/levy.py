@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from .noise import PATH, normal
+from .noise import PATH, normals
 
+F64 = torch.float64
 AREA = 1  # last key of the second normal of a cell; the first has 0
 
 
@@ -28,14 +29,17 @@ class LevyBrownian:
     Reference: Foster, Lyons & Oberhauser (2020), theorem 6.1; Jelinčič, Foster & Kidger (2024).
     """
 
-    def __init__(self, shape, t0: float, t1: float, seed: int, *, first=0, dtype=None, device=None, depth: int = 32):
+    def __init__(self, shape, t0: float, t1: float, seed: int, *, first=0, dtype=None, device=None, depth: int = 24):
         if not (math.isfinite(t0) and math.isfinite(t1)) or t0 == t1:
             raise ValueError(f"a Brownian path needs two different finite end times, not [{t0}, {t1}]")
         self.t0, self.t1, self.depth = min(t0, t1), max(t0, t1), depth
         self._dtype = dtype or torch.get_default_dtype()
-        self._z = lambda *key: normal(shape, seed, (PATH, *key), first, torch.float64, device)
+        self._z = lambda cells: normals(
+            shape, seed, [(PATH, *c, i) for c in cells for i in (0, AREA)], first, F64, device
+        )
         span = self.t1 - self.t0
-        W, H = self._z(0, 0, 0) * math.sqrt(span), self._z(0, 0, AREA) * math.sqrt(span / 12)
+        W, H = self._z([(0, 0)])
+        W, H = W * math.sqrt(span), H * math.sqrt(span / 12)
         self._cells = [(0, W * 0, W * 0, W, H)]  # index, W and its integral at the left end, W and H of the cell
         self._known: dict[float, tuple[Tensor, Tensor]] = {}
 
@@ -71,26 +75,29 @@ class LevyBrownian:
     def _descend(self, r: float, span: float) -> tuple[Tensor, Tensor]:
         position = math.ldexp(r, self.depth)
         leaf = min(int(position), 2**self.depth - 1)
-        for level in range(1, self.depth + 1):
-            index = leaf >> (self.depth - level)
-            if not (level < len(self._cells) and self._cells[level][0] == index):
-                del self._cells[level:]
-                if position == math.ldexp(float(self._cells[-1][0]), self.depth - level + 1):
-                    break  # the left end of a cell: no need to go on
-                self._cells.append(self._half(level, index, math.ldexp(span, 1 - level)))
+        index = [leaf >> (self.depth - level) for level in range(self.depth + 1)]
+        known = next((k for k, cell in enumerate(self._cells) if cell[0] != index[k]), len(self._cells))
+        del self._cells[known:]
+        # down to the cell whose left end the time is, if it is one
+        down = next(
+            (k for k in range(known - 1, self.depth) if math.ldexp(index[k], self.depth - k) == position), self.depth
+        )
+        if down >= known:
+            z = self._z([(k, index[k - 1]) for k in range(known, down + 1)])
+            for k in range(known, down + 1):
+                i = 2 * (k - known)
+                self._cells.append(self._half(index[k], math.ldexp(span, 1 - k), z[i], z[i + 1]))
         level = len(self._cells) - 1
-        index, left, I, W, H = self._cells[-1]
-        l, u = math.ldexp(span, -level), math.ldexp(position, level - self.depth) - index
+        _, left, I, W, H = self._cells[-1]
+        l, u = math.ldexp(span, -level), math.ldexp(position, level - self.depth) - index[level]
         # the parabola W u + 6 H u (1 - u), and its integral
         return left + u * W + (6 * u * (1 - u)) * H, I + l * (u * left + u**2 / 2 * W + (3 * u**2 - 2 * u**3) * H)
 
-    def _half(self, level: int, index: int, l: float):
+    def _half(self, index: int, l: float, z: Tensor, z2: Tensor):
         """The first or second half, by the parity of ``index``, of the last cell, which has length l."""
-        parent, left, I, W, H = self._cells[-1]
-        N = self._z(level, parent, 0) * math.sqrt(l / 16)
-        n = self._z(level, parent, AREA) * math.sqrt(l / 48)
+        _, left, I, W, H = self._cells[-1]
+        N, n = z * math.sqrt(l / 16), z2 * math.sqrt(l / 48)
         W1, H0 = 0.5 * W + 1.5 * H + N, 0.25 * H - 0.5 * N
         if index % 2 == 0:
             return index, left, I, W1, H0 + n
-        middle = I + l / 2 * (left + 0.5 * W1 + H0 + n)
-        return index, left + W1, middle, W - W1, H0 - n
+        return index, left + W1, I + l / 2 * (left + 0.5 * W1 + H0 + n), W - W1, H0 - n

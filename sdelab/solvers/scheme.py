@@ -118,12 +118,13 @@ class Scheme(Linear):
         s, t = entry
         W = H = 0.0
         if equation.stochastic:
-            W = _scaled(draw(s, t, x, math.sqrt(abs(t - s))))
-            H = _scaled(draw(s, t, x, math.sqrt(abs(t - s) / 12), True)) if self.area else 0.0
+            W = scaled(draw(s, t, x, math.sqrt(abs(t - s))))
+            H = scaled(draw(s, t, x, math.sqrt(abs(t - s) / 12), True)) if self.area else 0.0
         return self.advance(equation, x, s, t, W, H)
 
 
-def _scaled(drawn: tuple[Tensor, float]) -> Tensor:
+def scaled(drawn: tuple[Tensor, float]) -> Tensor:
+    """What ``draw`` returned, as one tensor."""
     z, scale = drawn
     return z * scale
 

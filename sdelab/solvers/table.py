@@ -29,14 +29,20 @@ from . import (
     sa,
     seeds,
     sigma,
+    srk,
+    stratonovich,
     taylor,
     unipc,
+    weak,
     wrappers,
 )
 from .row import Row
 
 table: tuple[Row, ...] = (
     *classical.ROWS,
+    *stratonovich.ROWS,
+    *srk.ROWS,
+    *weak.ROWS,
     *runge_kutta.ROWS,
     *adaptive.ROWS,
     *exponential.ROWS,
