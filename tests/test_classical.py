@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ class Peer(torchsde.BaseBrownian):
         super().__init__()
         self.path, self._shape = path, shape
 
-    def __call__(self, ta, tb=None, return_U=False, return_A=False):
+    def __call__(self, ta, tb: Any = None, return_U=False, return_A=False):
         a, b = float(ta), float(tb)
         W = self.path(a, b)
         return (W, (b - a) * (0.5 * W + self.path.area(a, b))) if return_U else W

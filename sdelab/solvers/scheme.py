@@ -112,7 +112,7 @@ class Scheme(Linear):
         end = self.advance(named, Form({0: 1.0}), s, t, W, H)
         return Entry(stages(named.calls, end, noise), remember=False)
 
-    def step(self, equation, x: Tensor, entry, memory, draw) -> Tensor:
+    def step(self, equation, x: Tensor, entry: Any, memory, draw) -> Tensor:
         if isinstance(entry, Entry):
             return super().step(equation, x, entry, memory, draw)
         s, t = entry
