@@ -10,6 +10,7 @@ x = sd.solve(ode, sd.ExpAdams(2), sd.noise.prior(process, (512, 2), seed=0), sd.
 import importlib
 
 from . import distributions, grids, noise, process, sde, solvers, targets
+from .levy import LevyBrownian
 from .noise import Brownian
 from .reverse import Reverse
 from .sde import GBM, OU, SDE, DoubleWell, Langevin
@@ -38,8 +39,8 @@ _LATER = {
 
 __all__ = [
     "GBM", "NFE", "OU", "RK4", "SDE", "Adaptive", "Bosh3", "Brownian", "DPMpp2M", "Dopri5", "DoubleWell", "Euler",
-    "EulerMaruyama", "ExpAdams", "ExpEuler", "Heun", "Langevin", "Milstein", "Reverse", "distributions", "grids",
-    "noise", "process", "sample", "sde", "solve", "solvers", "targets", "trajectory", *sorted(_LATER), "show",
+    "EulerMaruyama", "ExpAdams", "ExpEuler", "Heun", "Langevin", "LevyBrownian", "Milstein", "Reverse", "distributions",
+    "grids", "noise", "process", "sample", "sde", "solve", "solvers", "targets", "trajectory", *sorted(_LATER), "show",
 ]  # fmt: skip
 
 
