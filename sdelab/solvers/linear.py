@@ -161,6 +161,8 @@ def merged(entries: list[Entry]) -> list[Entry]:
     The state y predicted with weights w and corrected with c is y + c_0 v_new + sum_j (c_{j+1} - w_j) v_j: wherever the
     next step takes its start x, it can take y and these values instead, and no pass over the state is spent on it.
     """
+    if all(e.correct is None for e in entries):
+        return entries
     out = entries[:1]
     for before, entry in pairwise(entries):
         if before.correct is not None and len(before.stages) == 1 and entry.stages[0].t is not None:
@@ -189,6 +191,7 @@ class Linear:
     order, nfe = 1, 1
     ode_only = in_time = False
     history = 0
+    lower_final = False
     nodes: tuple[float, ...] = ()
 
     def entry(self, step: Step) -> Entry:
@@ -218,7 +221,8 @@ class Linear:
         past: list[Point] = []
         for n, (s, t) in enumerate(pairwise(knots)):
             if math.isfinite(t.lam - s.lam):
-                step = Step(n, steps, s, t, inner[n], past[: self.history], e2)
+                held = min(self.history, steps - 1 - n) if self.lower_final else self.history
+                step = Step(n, steps, s, t, inner[n], past[:held], e2)
                 entries.append(self.entry(step))
             else:
                 entries.append(Entry((one_node(s, t, e2),), remember=False))
@@ -234,7 +238,8 @@ class Linear:
 
     def step(self, equation, x: Tensor, entry: Entry, memory, draw) -> Tensor:
         past, y, seen = memory["past"], x, 0  # seen: evaluations of this step
-        own, spare = x is memory["mine"] and not memory["keep_states"], None  # x may be written over
+        # own: x may be written over
+        own, spare = x is memory["mine"] and not (memory["keep_states"] or x.requires_grad), None
         zs: list[tuple[Tensor, float]] = []
         final = entry.stages[-1]
         for stage in entry.stages:
@@ -243,6 +248,7 @@ class Linear:
                 D = equation.denoise(y, t)
                 own = own and not (x.requires_grad or D.requires_grad or _shared(D, x))
                 past.insert(0, D if value is None else _value(y, D, *value))
+                del D, y  # what is not needed any more makes room
                 seen += 1
                 if memory["correct"] is not None:  # y was predicted by the last step; now correct it
                     spare = x if own else None
@@ -250,9 +256,9 @@ class Linear:
                     memory["correct"] = None
             if draws:
                 zs += [draw(a, b, x, 1.0, *area) for a, b, *area in (interval or (None, None) for interval in draws)]
-            own = own and stage is final
-            base = x if keep == 1 else x.mul_(keep) if own else x * keep
-            mine = own or keep != 1
+            over = own and (stage is final or t is None)
+            base = x if keep == 1 else x.mul_(keep) if over else x * keep
+            mine = over or keep != 1
             if noise:
                 for c, (z, scale) in zip(noise, zs, strict=False):
                     if c:
@@ -262,7 +268,7 @@ class Linear:
                 memory["base"], memory["correct"], mine = base if mine else base.clone(), entry.correct, False
             y = _add(base, weights, past) if mine else _sum(base, weights, past, spare)
             if t is None:
-                x = y
+                x, own = y, True
         if seen > 1:
             del past[: seen - 1]  # values at inner nodes serve this step only
         if not entry.remember:
@@ -275,6 +281,16 @@ class Linear:
 def _value(y: Tensor, D: Tensor, p: float, q: float) -> Tensor:
     """p y + q D; one pass if p = 1."""
     return torch.add(y, D, alpha=q) if p == 1 else torch.mul(D, q).add_(y, alpha=p)
+
+
+def lower_final(solver: Linear) -> Linear:
+    """The same multistep solver with its order lowered towards the end: 1 at the last step, 2 at the one before, …
+
+    diffusers does so by default (``lower_order_final``), because a polynomial through past nodes says little about D
+    on a long last step. The local error of that step bounds the order at 2.
+    """
+    solver.lower_final = True
+    return solver
 
 
 def _shared(a: Tensor, b: Tensor) -> bool:

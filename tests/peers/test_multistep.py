@@ -7,6 +7,7 @@ import sdelab as sd
 from benchmarks.peers import ModelK, k_diffusion
 from sdelab import orders
 from sdelab.solvers.exponential import DPMpp3M
+from sdelab.solvers.linear import lower_final
 from sdelab.solvers.multistep import DEIS, IPNDM, LMS
 from sdelab.solvers.pndm import PLMS, PNDM
 from sdelab.solvers.unipc import UniPC
@@ -119,6 +120,20 @@ def test_unipc(order, kind, noise, grid):
         final_sigmas_type="sigma_min",
     )  # fmt: skip
     close(ours(UniPC(order, kind == "bh2", noise), times(grid)), theirs(scheduler, times(grid)))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("name", ["UniPC", "DEIS"])
+def test_lower_order_at_the_end(name, order, grid):
+    """The default of diffusers' multistep schedulers."""
+    diffusers = pytest.importorskip("diffusers")
+    ends = {"final_sigmas_type": "sigma_min"} if name == "UniPC" else {}
+    scheduler = getattr(diffusers, f"{name}MultistepScheduler")(
+        solver_order=order, prediction_type="sample", lower_order_final=True, **ends
+    )
+    solver = lower_final({"UniPC": UniPC, "DEIS": DEIS}[name](order))
+    close(ours(solver, times(grid)), theirs(scheduler, times(grid)))
 
 
 @pytest.mark.parametrize("grid", GRIDS)
