@@ -1,6 +1,8 @@
 """Errors at the boundary: each says what was wrong and what to do."""
 
 import difflib
+import math
+import operator
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -44,12 +46,12 @@ def monotone(times: Tensor, *, decreasing: bool | None = None) -> list[float]:
         raise TypeError(f"times must be a vector of numbers, not {times!r}") from error
     if times.ndim != 1 or len(times) < 2:
         raise ValueError(f"times must be a vector of at least two times, not shape {tuple(times.shape)}")
-    if not torch.isfinite(times).all():
+    ts = times.tolist()
+    if not all(map(math.isfinite, ts)):
         raise ValueError("times must be finite")
-    steps = times.diff()
-    falls, rises = bool((steps < 0).all()), bool((steps > 0).all())
+    falls, rises = (all(map(order, ts[1:], ts[:-1])) for order in (operator.lt, operator.gt))
     if not (falls or rises):
         raise ValueError("times must be strictly monotone: two neighbours are equal or out of order")
     if decreasing and not falls:
         raise ValueError("a reverse equation runs from noise to data: times must decrease (data at 0, noise at T)")
-    return times.tolist()
+    return ts
