@@ -194,7 +194,7 @@ class Brownian:
         self._floor = self.t0 / span if self.t0 > 0 else 2.0**-44
         self._rate = math.log1p(_KNEE / self._floor)
         size = math.prod(tuple(shape))
-        self._ahead = max(1, _CHUNK // max(1, size))  # levels drawn in one go where states are small
+        self._ahead = max(1, 2 * _CHUNK // max(1, size))  # levels drawn in one go where states are small
         self._draw = lambda keys: normals(shape, seed, [(PATH, *key) for key in keys], first, dtype, device)
         self._root = self._draw([(0, 0)])[0]
         self._cells: list[tuple[int, Tensor]] = []  # index and normal of the cell at each level, down to the last time
@@ -246,9 +246,11 @@ class Brownian:
             keys = [(m + 1, leaf >> (depth - m)) for m in range(n, min(n + self._ahead, count))]
             cells += [(index, z) for (_, index), z in zip(keys, self._draw(keys), strict=True)]
         W = self._root * ((t - self.t0) / math.sqrt(self.t1 - self.t0))
+        left, right = self.t0, self.t1
         for n, (index, z) in enumerate(cells[:count]):
-            left, middle, right = (self._time(math.ldexp(2 * index + i, depth - n - 1)) for i in (0, 1, 2))
-            W.add_(z, alpha=_hat(left, t if n == depth else middle, right, t))
+            middle = self._time(math.ldexp(2 * index + 1, depth - n - 1)) if n < depth else t
+            W.add_(z, alpha=_hat(left, middle, right, t))
+            left, right = (left, middle) if place < math.ldexp(2 * index + 1, depth - n - 1) else (middle, right)
         return W
 
 
