@@ -30,7 +30,7 @@ WORDS = {
     "none": {"ja": "注を参照", "en": "see the note"},
     "colon": {"ja": ":", "en": ": "},
     "stop": {"ja": "。", "en": "."},
-    "comma": {"ja": "、", "en": ", "},
+    "and": {"ja": "、", "en": "; "},
 }
 LABELS = {"vp": "VP", "edm": "EDM", "ve": "VE", "subvp": "sub-VP"}
 NBSP = "\u00a0"
@@ -103,14 +103,15 @@ class Solvers(Reader, SphinxDirective):
         strong = f", {self.word('strong')}{NBSP}{row.strong:g}" if row.strong is not None else ""
         claimed = [nodes.Text(f"{weak}{row.order:g}{strong}")]
         if row.claimed is not None:
-            claimed = [nodes.strong("", f"{weak}{row.claimed:g}")]
-        found = ", ".join(f"{self.kind(kind)}{NBSP}{value:.2f}" for kind, value in self.orders(row.key).items())
+            kind = "strong" if row.claimed % 1 else "weak"  # only a strong order is a half
+            claimed = [nodes.strong("", f"{self.word(kind) + NBSP if row.stochastic else ''}{row.claimed:g}")]
+        found = ", ".join(f"{self.kind(kind)}{NBSP}{figure(value)}" for kind, value in self.orders(row.key).items())
         found = found or self.word("adaptive" if row.adaptive else "none")
         return [name, f"{row.nfe}", claimed, f"{weak}{row.order:g}{strong}", found, self.remarks(row)]
 
     def remarks(self, row) -> list:
         """Source, twin and note, a line each."""
-        twins = self.word("comma").join(self.told(part) for part in row.oracle.split("; "))
+        twins = self.word("and").join(self.told(part) for part in row.oracle.split("; "))
         lines = [row.paper, f"{self.word('against')}{self.word('colon')}{twins}"]
         if row.note:
             lines.append(self.told(row.note).rstrip(".。") + self.word("stop"))
@@ -126,7 +127,7 @@ class Measured(Reader, SphinxRole):
         found = self.orders(key)
         try:
             values = [found[kind]] if kind else list(found.values())
-            ends = [f"{end(values):.2f}" for end in (min, max)]
+            ends = [figure(end(values)) for end in (min, max)]
         except (KeyError, ValueError) as error:
             raise ExtensionError(f"{self.text}: measured of {key} is {found}") from error
         return [nodes.inline("", "–".join(dict.fromkeys(ends)), classes=["measured"])], []
@@ -149,6 +150,11 @@ class GridName(SphinxRole):
         if self.text not in sd.grids.table:
             raise ExtensionError(f"{self.text} is no grid of sd.grids.table")
         return [nodes.literal("", self.text)], []
+
+
+def figure(value: float) -> str:
+    """A measured order."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # never -0.00
 
 
 def table(rows, widths, *classes: str) -> nodes.table:

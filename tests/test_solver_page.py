@@ -1,0 +1,136 @@
+"""The book's page of solvers: nothing of the table is missing, nothing is typed, nothing is left in English."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+
+import sdelab as sd
+from benchmarks import RESULTS, kept
+from benchmarks.__main__ import BENCHMARKS
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = {row.key: row for row in sd.solvers.table}
+NAMES = ("diffusers ", "k-diffusion ", "torchsde ", "torchdiffeq ", "scipy ", "diffrax ")  # oracles that need no words
+LANGUAGES = ("ja", "en")
+MYST = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))["parse"]["myst_enable_extensions"]
+
+
+def source(language: str) -> str:
+    return (ROOT / "book" / language / "solvers.md").read_text("utf8")
+
+
+def built(root: Path, language: str, text: str, results: dict | None = None) -> tuple[str, str]:
+    """(the page's HTML, Sphinx's complaints) of a page with our extensions; results in place of the committed ones."""
+    if results is None:
+        results = {name: (RESULTS / f"{name}.json").read_text("utf8") for name in BENCHMARKS}
+    files = {f"benchmarks/results/{name}.json": content for name, content in results.items()}
+    files |= {"index.md": text, "book/solver_notes.yml": (ROOT / "book" / "solver_notes.yml").read_text("utf8")}
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content, encoding="utf8")
+    extensions = ["myst_parser", "book.extensions.solvers", "book.extensions.bench"]
+    settings = {"extensions": extensions, "language": language, "html_theme": "basic", "myst_enable_extensions": MYST}
+    warnings = io.StringIO()
+    app = Sphinx(root, None, root / "_out", root / "_doctrees", "html", settings, status=None, warning=warnings)
+    app.build()
+    return (root / "_out" / "index.html").read_text("utf8"), warnings.getvalue()
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def page(request, tmp_path_factory):
+    """(language, the HTML of the page)."""
+    html, complaints = built(tmp_path_factory.mktemp(request.param), request.param, source(request.param))
+    assert not complaints
+    return request.param, html
+
+
+def test_every_solver_stands_once_on_the_page_with_what_was_measured(page):
+    language, html = page
+    rows = re.findall(r'<tr[^>]* id="solver-([^"]+)">(.*?)</tr>', html, re.S)
+    assert sorted(key for key, _ in rows) == sorted(TABLE)
+    measured = kept(RESULTS / "orders.json", {})
+    for key, cells in rows:
+        calls, claimed, stated, found, remarks = (
+            re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", cells, re.S)
+        )
+        row = TABLE[key]
+        assert calls == f"{row.nfe}" and f"{row.order:g}" in stated, key
+        assert f"{row.order if row.claimed is None else row.claimed:g}" in claimed, key
+        assert ("<strong>" in cells) == (row.claimed is not None), key
+        values = [float(text) for text in re.findall(r"[\d.]+(?=,|$)", found.replace("−", "-"))]
+        assert values == [pytest.approx(abs(value), abs=0.006) for value in measured[key].values()], key
+        assert values or row.adaptive or row.note, f"{key} has no measured order and does not say why"
+        assert bool(re.search("[\u3041-\u30ff\u4e00-\u9fff]", remarks)) == (language == "ja"), key
+
+
+def test_links_to_rows_lead_to_rows(page):
+    _, html = page
+    leads = re.findall(r'href="#([^"]+)"', html)
+    assert any(name.startswith("solver-") for name in leads)
+    assert not [name for name in leads if f'id="{name}"' not in html]
+
+
+def test_the_measured_orders_are_those_stated():
+    """The committed file belongs to the table at hand: all rows, each within what the order tests allow."""
+    measured = kept(RESULTS / "orders.json", {})
+    assert list(measured) == list(TABLE), "run `python -m benchmarks orders`"
+    for key, found in measured.items():
+        for kind, value in found.items():
+            stated = TABLE[key].strong if kind == "strong" else TABLE[key].order
+            assert value == pytest.approx(stated, abs=0.15), f"{key}, {kind}: run `python -m benchmarks.orders {key}`"
+
+
+def test_every_note_has_its_japanese():
+    words = yaml.safe_load((ROOT / "book" / "solver_notes.yml").read_text("utf8"))
+    needed = {row.note for row in TABLE.values() if row.note}
+    needed |= {part for row in TABLE.values() for part in row.oracle.split("; ")
+               if not part.startswith(NAMES) and part not in TABLE}  # fmt: skip
+    missing = needed - set(words)
+    assert not missing, f"put the Japanese into book/solver_notes.yml: {missing}"
+    spare = set(words) - needed - {part for row in TABLE.values() for part in row.oracle.split("; ")}
+    assert not spare, f"no row says this any more, take it out of book/solver_notes.yml: {spare}"
+    assert all(re.search("[\u3041-\u30ff\u4e00-\u9fff]", text) for text in words.values())
+
+
+def test_both_editions_show_the_same():
+    """The same directives with the same arguments; the same figures and solvers wherever the text names them."""
+    shown = {}
+    for language in LANGUAGES:
+        text = source(language)
+        roles = re.findall(r"\{(measured|solver|grid)\}`([^`]+)`", text)
+        directives = re.findall(r"```\{(sdelab-[a-z-]+)\} ?(.*)\n(:.*)?", text)
+        shown[language] = directives, sorted(roles), re.findall(r"^\((.*)\)=$", text, re.M)
+    assert shown["ja"] == shown["en"]
+
+
+def test_every_benchmark_is_on_the_page():
+    used = {"orders", *re.findall(r"\{sdelab-(overhead|race|stochastic|adaptive|optimised)\b", source("ja"))}
+    assert used == set(BENCHMARKS)
+
+
+@pytest.mark.parametrize(
+    ("text", "results", "told"),
+    [
+        ("```{sdelab-solvers} flow\n```", {}, "python -m benchmarks orders"),
+        ("```{sdelab-solvers} flow\n```", {"orders": "{}"}, "benchmarks.orders flow_euler"),
+        ("```{sdelab-solvers} flwo\n```", {"orders": "{}"}, "no solver is of the families"),
+        ("{measured}`ddim weak`", {"orders": '{"ddim": {"vp": 1.0}}'}, "measured of ddim"),
+        ("{grid}`karas`", {}, "no grid"),
+        ("```{sdelab-race} ring8:VP\n```", {"race": "{}"}, "python -m benchmarks race"),
+    ],
+    ids=["no file", "a row not measured", "a family misspelt", "a kind not measured", "a grid misspelt", "no problem"],
+)
+def test_what_is_missing_stops_the_build(text, results, told, tmp_path):
+    with pytest.raises(ExtensionError, match=told):
+        built(tmp_path, "en", f"# Page\n\n{text}\n", results)
+
+
+def test_a_range_of_measured_orders(tmp_path):
+    results = {"orders": '{"ddim": {"vp": 0.996, "edm": 1.04, "flow": -0.001}, "ddpm": {"weak": 1.0, "strong": 1.0}}'}
+    html, _ = built(tmp_path, "en", "# Page\n\n{measured}`ddim`, {measured}`ddim edm`, {measured}`ddpm`\n", results)
+    assert re.findall(r'class="measured">([^<]*)<', html) == ["0.00–1.04", "1.04", "1.00"]
