@@ -73,6 +73,12 @@ def _scratch(name: str, count: int, dtype: torch.dtype, device) -> Tensor:
     return held[name, dtype, device][:count]
 
 
+def _reals(name: str, word: Tensor, real: torch.dtype, device) -> Tensor:
+    """As many real numbers to write over: the words themselves where they are as long, for the cache's sake."""
+    same = real.itemsize == word.element_size()
+    return word.view(real) if same else _scratch(name, word.numel(), real, device).view_as(word)
+
+
 def _words(first: int, count: int, folded: Sequence[int], device) -> Iterator[tuple[int, int, Tensor, Tensor]]:
     """(start, stop, a, b): two hashed 32-bit words for each counter first + start … first + stop - 1, one row per key.
 
@@ -121,14 +127,10 @@ def normals(
     both, folded = torch.view_as_complex(out), [_fold(seed, key) for key in keys]
     half = torch.tensor(0.5 / (2**31 + 1), dtype=real, device=device)
     for start, stop, a, b in _words(_whole(first, "first") * pairs, rows * pairs, folded, device):
+        spare = _scratch("t", a.numel(), torch.int32, device).view_as(a)
         radius, angle, part = (
-            word.view(real) if real == torch.float32 else _scratch(name, a.numel(), real, device).view_as(a)
-            for name, word in (
-                ("radius", a),
-                ("angle", b),
-                ("part", _scratch("t", a.numel(), torch.int32, device).view_as(a)),
-            )
-        )  # in single precision where the words were: less memory than the cache holds
+            _reals(name, w, real, device) for name, w in (("radius", a), ("angle", b), ("part", spare))
+        )
         # |a| is uniform on 0 … 2^31: (|a| + 1/2)/(2^31 + 1) lies inside (0, 1)
         torch.add(half, radius.copy_(a).abs_(), alpha=1 / (2**31 + 1), out=radius).log_().mul_(-2).sqrt_()
         angle.copy_(b).mul_(math.pi * 2.0**-31)

@@ -268,7 +268,7 @@ class Linear:
                 memory["base"], memory["correct"], mine = base if mine else base.clone(), entry.correct, False
             y = _add(base, weights, past) if mine else _sum(base, weights, past, spare)
             if t is None:
-                x, own = y, True
+                x, own = y, not y.requires_grad
         if seen > 1:
             del past[: seen - 1]  # values at inner nodes serve this step only
         if not entry.remember:
@@ -281,16 +281,6 @@ class Linear:
 def _value(y: Tensor, D: Tensor, p: float, q: float) -> Tensor:
     """p y + q D; one pass if p = 1."""
     return torch.add(y, D, alpha=q) if p == 1 else torch.mul(D, q).add_(y, alpha=p)
-
-
-def lower_final(solver: Linear) -> Linear:
-    """The same multistep solver with its order lowered towards the end: 1 at the last step, 2 at the one before, …
-
-    diffusers does so by default (``lower_order_final``), because a polynomial through past nodes says little about D
-    on a long last step. The local error of that step bounds the order at 2.
-    """
-    solver.lower_final = True
-    return solver
 
 
 def _shared(a: Tensor, b: Tensor) -> bool:
