@@ -35,6 +35,11 @@ def built(root: Path, language: str, text: str, results: dict | None = None) -> 
         (root / name).write_text(content, encoding="utf8")
     extensions = ["myst_parser", "book.extensions.solvers", "book.extensions.bench"]
     settings = {"extensions": extensions, "language": language, "html_theme": "basic", "myst_enable_extensions": MYST}
+    settings["suppress_warnings"] = [
+        "app.add_directive",
+        "app.add_role",
+        "app.add_node",
+    ]  # registered by the last build
     warnings = io.StringIO()
     app = Sphinx(root, None, root / "_out", root / "_doctrees", "html", settings, status=None, warning=warnings)
     app.build()

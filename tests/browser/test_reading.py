@@ -1,5 +1,7 @@
 """What a reader does besides reading: search, change the language."""
 
+from urllib.parse import quote
+
 import pytest
 
 SEARCHES = [("ja", "方程式"), ("ja", "拡散モデル"), ("ja", "確率微分方程式"), ("en", "Fokker")]
@@ -20,6 +22,12 @@ def test_search_finds(visit, language, word, disk):
     seen.page.locator("ul.search li a[href*='chapters/']").first.click()
     seen.page.wait_for_selector("article h1")
     assert word.lower() in seen.page.locator("article").inner_text().lower()
+
+
+@pytest.mark.parametrize(("language", "word"), [("ja", "測った次数"), ("ja", "DPM++ 2M Karras"), ("en", "iPNDM")])
+def test_search_finds_the_page_of_solvers(visit, language, word):
+    page = visit(f"{language}/search.html?q={quote(word)}").page
+    page.wait_for_selector("ul.search li a[href*='/solvers.html']")
 
 
 def test_search_finds_no_nonsense(visit):
