@@ -22,7 +22,7 @@ from .laws import BUDGETS, F64, LAWS, PROCESSES, Problem, distance, problem
 from .peers import ModelK, k_diffusion
 
 GRIDS = ("karras", "exponential", "beta", "linspace")
-OUR_GRIDS = ("karras", "exponential")  # fewer for our many rows: what the peers win on elsewhere they may keep
+OUR_GRIDS = ("karras", "exponential")  # fewer for our many rows; the grid on which a peer is best is added
 FILE = RESULTS / "race.json"
 HIGH_BUDGETS = (5, 8, 10, 20, 35)  # in 64 dimensions, where a call costs more
 ENDS = {"m": False, "0": True}
@@ -211,6 +211,9 @@ def main(names: list[str]) -> None:
         made = problem(*name.split(":"))
         budgets = BUDGETS if made.law.dim <= 2 else HIGH_BUDGETS
         theirs, mine = race_peers(made, budgets), race_ours(made, budgets)
+        for b in budgets:  # and wherever a peer is at its best
+            grid = best(theirs, b)["grid"]
+            mine += race_ours(made, (b,), (grid,)) if grid not in OUR_GRIDS else []
         rows = {row: {str(b): min(r["error"] for r in mine if (r["sampler"], r["nfe"]) == (row, b)) for b in budgets}
                 for row in dict.fromkeys(r["sampler"] for r in mine)}  # fmt: skip
         result = {

@@ -6,7 +6,9 @@ file of its class; this file only gathers them.
 
 from .._checks import named
 from . import (
+    adams_bashforth,
     adaptive,
+    adaptive_sde,
     amed,
     analytic,
     ancestral,
@@ -21,7 +23,9 @@ from . import (
     exponential,
     flow,
     implicit,
+    implicit_sde,
     invertible,
+    lower_final,
     multistep,
     parallel,
     pndm,
@@ -44,7 +48,10 @@ table: tuple[Row, ...] = (
     *srk.ROWS,
     *weak.ROWS,
     *runge_kutta.ROWS,
+    *adams_bashforth.ROWS,
     *adaptive.ROWS,
+    *implicit_sde.ROWS,
+    *adaptive_sde.ROWS,
     *exponential.ROWS,
     *exp_rk.ROWS,
     *dpm.ROWS,
@@ -56,6 +63,7 @@ table: tuple[Row, ...] = (
     *parallel.ROWS,
     *unipc.ROWS,
     *multistep.ROWS,
+    *lower_final.ROWS,
     *pndm.ROWS,
     *dpm_v3.ROWS,
     *discrete.ROWS,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from .exponential import DPMpp2M, ExpAdams, moments, through, weights
-from .linear import Entry, Linear, Step, decay, lower_final
+from .linear import Entry, Linear, Step, decay
 from .row import Row
 
 
@@ -77,12 +77,6 @@ class UniC(Linear):
 _PAPER, _TWIN = "Zhao et al. (2023), UniPC", "diffusers UniPCMultistep"
 
 
-_THREE = {"processes": ("vp", "edm", "flow")}  # elsewhere the error of the last step crosses zero on these grids
-_LOW = (
-    "The steps at the end are of lower order, as diffusers takes them by default; the last one bounds the order at 2."
-)
-
-
 def _row(key, name, make, order, where="alg. 1–2", **fields) -> Row:
     fine = {"steps": (240, 480, 960)} | fields.pop(
         "measure", {}
@@ -100,7 +94,4 @@ ROWS = (
     *(_row(f"unipc_{p}_noise", f"UniPC-{p} (bh2, noise prediction)", lambda p=p: UniPC(p, noise=True), p + 1,
            oracle=_TWIN) for p in (2, 3)),
     _row("unic_dpmpp_2m", "DPM++ 2M + UniC", lambda: UniC(DPMpp2M()), 3, "section 3.2"),
-    *(_row(f"unipc_{p}_low", f"UniPC-{p} (bh2, lower order at the end)", lambda p=p: lower_final(UniPC(p)), 2,
-           oracle=_TWIN + ", lower_order_final", claimed=p + 1, note=_LOW, measure=_THREE)
-      for p in (2, 3)),
 )  # fmt: skip

@@ -7,7 +7,6 @@ import sdelab as sd
 from benchmarks.peers import ModelK, k_diffusion
 from sdelab import orders
 from sdelab.solvers.exponential import DPMpp3M
-from sdelab.solvers.linear import lower_final
 from sdelab.solvers.multistep import DEIS, IPNDM, LMS
 from sdelab.solvers.pndm import PLMS, PNDM
 from sdelab.solvers.unipc import UniPC
@@ -124,16 +123,19 @@ def test_unipc(order, kind, noise, grid):
 
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("order", [2, 3])
-@pytest.mark.parametrize("name", ["UniPC", "DEIS"])
-def test_lower_order_at_the_end(name, order, grid):
-    """The default of diffusers' multistep schedulers."""
+@pytest.mark.parametrize("key", ["unipc_{}", "deis_{}", "dpmpp_{}m", "dpm_solver_{}m"])
+def test_lower_order_at_the_end(key, order, grid):
+    """The default of diffusers' multistep schedulers (of DPM-Solver's below 15 steps)."""
     diffusers = pytest.importorskip("diffusers")
-    ends = {"final_sigmas_type": "sigma_min"} if name == "UniPC" else {}
+    name = {"u": "UniPC", "d": "DPMSolver"}[key[0]] if "deis" not in key else "DEIS"
+    options = {} if name == "DEIS" else {"final_sigmas_type": "sigma_min"}
+    if name == "DPMSolver":
+        options["algorithm_type"] = "dpmsolver++" if "pp" in key else "dpmsolver"
     scheduler = getattr(diffusers, f"{name}MultistepScheduler")(
-        solver_order=order, prediction_type="sample", lower_order_final=True, **ends
+        solver_order=order, prediction_type="sample", lower_order_final=True, **options
     )
-    solver = lower_final({"UniPC": UniPC, "DEIS": DEIS}[name](order))
-    close(ours(solver, times(grid)), theirs(scheduler, times(grid)))
+    row = sd.solvers.row(f"{key.format(order)}_low".replace("deis_2", "deis"))
+    close(ours(row.make(), times(grid)), theirs(scheduler, times(grid)))
 
 
 @pytest.mark.parametrize("grid", GRIDS)
