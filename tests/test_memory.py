@@ -72,7 +72,7 @@ def test_memory_does_not_grow_with_the_steps(row, monkeypatch):
     that goes back along a Brownian path holds the path as well, as many states as its tree is deep."""
     monkeypatch.setattr(draws, "_AHEAD", 1)  # small states are drawn several steps at once
     equation = sd.Reverse(PROCESS, lambda x, t: x * 0.5, row.eta)
-    few, many = (peak(equation, row.make(), steps) for steps in (6, 18))
+    few, many = (peak(equation, row.make(), steps) for steps in (6, 12))
     assert many <= few
     solver = row.make()
     if not (getattr(solver, "history", 0) or getattr(solver, "rewinds", False)):
