@@ -12,6 +12,7 @@ from sphinx.errors import ExtensionError
 import sdelab as sd
 from benchmarks import RESULTS, kept
 from benchmarks.__main__ import BENCHMARKS
+from book.extensions.bench import short
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = {row.key: row for row in sd.solvers.table}
@@ -139,3 +140,8 @@ def test_a_range_of_measured_orders(tmp_path):
     results = {"orders": '{"ddim": {"vp": 0.996, "edm": 1.04, "flow": -0.001}, "ddpm": {"weak": 1.0, "strong": 1.0}}'}
     html, _ = built(tmp_path, "en", "# Page\n\n{measured}`ddim`, {measured}`ddim edm`, {measured}`ddpm`\n", results)
     assert re.findall(r'class="measured">([^<]*)<', html) == ["0.00–1.04", "1.04", "1.00"]
+
+
+def test_figures_have_two_digits():
+    figures = (1.04, 0.5, 44.2, 0.0999, 0.1, 120.0, 1.234e-3, None, float("inf"))
+    assert [short(f) for f in figures] == ["1.0", "0.50", "44", "1.0e-1", "0.10", "1.2e2", "1.2e-3", "–", "–"]

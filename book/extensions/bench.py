@@ -168,9 +168,11 @@ def ranked(rows: dict, budget: str) -> list:
 
 
 def short(value: float | None) -> str:
-    """1.2e-3; a dash where there is no figure."""
+    """Two digits, 0.12 or 1.2e-3; a dash where there is no figure."""
     if value is None or value != value or value == float("inf"):
         return "–"
+    if 0.1 <= value < 99.5:
+        return f"{value:#.2g}".rstrip(".")
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
