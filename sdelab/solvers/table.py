@@ -8,7 +8,6 @@ from .._checks import named
 from . import (
     adams_bashforth,
     adaptive,
-    adaptive_sde,
     amed,
     analytic,
     ancestral,
@@ -51,7 +50,6 @@ table: tuple[Row, ...] = (
     *adams_bashforth.ROWS,
     *adaptive.ROWS,
     *implicit_sde.ROWS,
-    *adaptive_sde.ROWS,
     *exponential.ROWS,
     *exp_rk.ROWS,
     *dpm.ROWS,
