@@ -11,6 +11,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,7 +84,8 @@ def _fast(denoise: Denoise, y: Tensor, sigmas: Tensor) -> Tensor:
 def peers() -> dict[str, tuple[Run, int]]:
     """Every deterministic configuration of the peers: name -> (run, network calls per step)."""
     multi, single = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
-    plus, eps = {"algorithm_type": "dpmsolver++"}, {"algorithm_type": "dpmsolver"}
+    plus: dict[str, Any] = {"algorithm_type": "dpmsolver++"}
+    eps: dict[str, Any] = {"algorithm_type": "dpmsolver"}
     found: dict[str, tuple[Run, int]] = {
         "diffusers DDIM": (_diffusers(multi, solver_order=1, **plus), 1),
         "diffusers DPM++ 2M": (_diffusers(multi, solver_order=2, **plus), 1),
@@ -110,7 +112,7 @@ def peers() -> dict[str, tuple[Run, int]]:
     for order in (2, 3):
         found[f"diffusers DEIS {order}"] = (_diffusers("DEISMultistepScheduler", False, solver_order=order), 1)
         for kind in ("bh1", "bh2"):
-            options = {"solver_order": order, "solver_type": kind}
+            options: dict[str, Any] = {"solver_order": order, "solver_type": kind}
             found[f"diffusers UniPC {order} {kind}"] = (_diffusers("UniPCMultistepScheduler", **options), 1)
     return found
 

@@ -1,6 +1,7 @@
 """A Brownian path that knows its space-time Lévy area: what schemes of strong order 1.5 ask of a path."""
 
 import math
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
@@ -29,7 +30,18 @@ class LevyBrownian:
     Reference: Foster, Lyons & Oberhauser (2020), theorem 6.1; Jelinčič, Foster & Kidger (2024).
     """
 
-    def __init__(self, shape, t0: float, t1: float, seed: int, *, first=0, dtype=None, device=None, depth: int = 24):
+    def __init__(
+        self,
+        shape,
+        t0: float,
+        t1: float,
+        seed: SupportsIndex,
+        *,
+        first: SupportsIndex = 0,
+        dtype=None,
+        device=None,
+        depth: int = 24,
+    ):
         if not (math.isfinite(t0) and math.isfinite(t1)) or t0 == t1:
             raise ValueError(f"a Brownian path needs two different finite end times, not [{t0}, {t1}]")
         self.t0, self.t1, self.depth = min(t0, t1), max(t0, t1), depth
