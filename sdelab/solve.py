@@ -195,10 +195,13 @@ def sample(
     if final not in ("denoise", "stop"):
         raise ValueError(f"final must be 'denoise' or 'stop', not {final!r}")
     to_zero = final == "denoise"
-    if method.adaptive and nfe is None:
-        made, steps = method.make(), 1 + to_zero if steps is None else steps
-    elif method.adaptive:
-        raise ValueError(f"{method.name} chooses its own steps: give a tolerance to its class, not nfe")
+    if method.adaptive:
+        if nfe is not None:
+            raise ValueError(f"{method.name} chooses its own calls: give a tolerance to its class, not nfe")
+        made = method.make()
+        if steps is None and getattr(made, "needs_grid", False):
+            raise ValueError(f"{method.name} iterates on a grid: give its steps")
+        steps = 1 + to_zero if steps is None else steps
     elif (steps is None) == (nfe is None):
         raise ValueError("give either steps or nfe (a budget of network calls)")
     elif steps is not None:

@@ -320,6 +320,20 @@ def test_sample_by_name():
     assert torch.equal(sd.sample(denoise, process, x_T, solver="ddpm", steps=6, eta=0.5), by_hand)
 
 
+def test_adaptive_rows_by_name():
+    process = sd.process.VP()
+    x_T = start(process)
+    ode = sd.Reverse(process, LAW.denoiser(process), 0.0)
+    by_hand = sd.solve(ode, sd.Adaptive(), x_T, [process.T, process.t_min, 0.0])
+    assert torch.equal(sd.sample(LAW.denoiser(process), process, x_T, solver="rk45"), by_hand)
+    stop = sd.sample(LAW.denoiser(process), process, x_T, solver="rk45", final="stop")
+    assert torch.equal(stop, sd.solve(ode, sd.Adaptive(), x_T, [process.T, process.t_min]))
+    picard, ddim = (
+        sd.sample(LAW.denoiser(process), process, x_T, solver=s, steps=9, grid="logsnr") for s in ("picard", "ddim")
+    )
+    torch.testing.assert_close(picard, ddim, rtol=1e-10, atol=1e-10)
+
+
 def test_one_network_serves_every_process():
     """Claim N1's algebra: the ODE solution depends on lam alone, so x/alpha agrees between VP, VE and flow."""
     lam = [-2.0, 1.5]
@@ -387,6 +401,8 @@ X = torch.ones(2, 2)
         (lambda: sd.sample(None, sd.process.VP(), X, solver="dpmpp2m", steps=3), ValueError, "did you mean 'dpmpp_2m'"),
         (lambda: sd.sample(None, sd.process.VP(), X, solver="ddim", grid="karas", steps=3), ValueError, "'karras'"),
         (lambda: sd.sample(None, sd.process.VP(), X, solver="ddim"), ValueError, "either steps or nfe"),
+        (lambda: sd.sample(None, sd.process.VP(), X, solver="rk45", nfe=9), ValueError, "chooses its own calls"),
+        (lambda: sd.sample(None, sd.process.VP(), X, solver="picard"), ValueError, "give its steps"),
         (lambda: sd.sample(None, sd.process.VP(), X, solver="rk4", nfe=3), ValueError, "too few"),
         (lambda: sd.sample(None, sd.process.VP(), X, solver="ddim", steps=3, final="no"), ValueError, "final must be"),
         (lambda: sd.grids.karras(sd.process.VP(), 0), ValueError, "positive integer"),

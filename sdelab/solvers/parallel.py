@@ -32,6 +32,7 @@ class Picard:
     """
 
     in_time = ode_only = False
+    needs_grid = True  # adaptive in its calls, not in its steps
     nfe = 1
 
     def __init__(self, solver: Linear | None = None, window: int | None = None, tol: float = 0.0):

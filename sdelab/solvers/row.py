@@ -10,9 +10,9 @@ class Row:
 
     order: the order that we state and measure: of the ODE error, or of the weak error where ``stochastic``.
     nfe: network calls per step (per attempt, where ``adaptive``). paper: authors, year, equation or algorithm.
-    strong: strong order on one Brownian path, None if no path drives it. claimed: the paper's order where it is
-    another one (a fraction is a strong order), and then ``note`` says why. oracle: the public twin it agrees with, or the route that checks it.
-    dial: eta of the equation where it is not 1 for stochastic rows and 0 for the others. measure: what
+    strong: strong order on one Brownian path, None if no path drives it. claimed: the paper's order where it is another
+    one (a fraction is a strong order), and then ``note`` says why. oracle: the public twin it agrees with, or the route
+    that checks it. dial: eta of the equation where it is not 1 for stochastic rows and 0 for the others. measure: what
     :mod:`sdelab.orders` shall use instead of its defaults (steps, start, end, grid).
     """
 
