@@ -1,6 +1,8 @@
 """Solvers: one class each, and the table of the names that users know."""
 
+from .adams_bashforth import AdamsBashforth
 from .adaptive import Adaptive
+from .adaptive_sde import AdaptiveEM
 from .amed import AMED, fit_amed
 from .analytic import AnalyticDPM, posterior_variance
 from .ancestral import Ancestral
@@ -15,6 +17,7 @@ from .exp_rk import ExpRK, Tableau
 from .exponential import DPMpp2M, DPMpp3M, ExpAdams, ExpEuler
 from .flow import FlowSDE, FlowSDEHeun, SiTHeun
 from .implicit import Implicit
+from .implicit_sde import ImplicitEM
 from .invertible import BDIA, BELM, EDICT, DDIMInverse
 from .multistep import DEIS, IPNDM, LMS, DEISTime, GradientEstimation, IPNDMv
 from .parallel import Picard
@@ -51,7 +54,9 @@ __all__ = [
     "RK3",
     "RK4",
     "SEEDS",
+    "AdamsBashforth",
     "Adaptive",
+    "AdaptiveEM",
     "AnalyticDPM",
     "Ancestral",
     "AnnealedLangevin",
@@ -80,6 +85,7 @@ __all__ = [
     "HeunPP2",
     "IPNDMv",
     "Implicit",
+    "ImplicitEM",
     "LangevinCorrector",
     "LearnedDDPM",
     "Midpoint",

@@ -59,6 +59,7 @@ _MEASURE = {4: {"processes": ("vp", "edm", "cosine", "ve"), "steps": (80, 160, 3
 
 ROWS = tuple(
     Row(f"ab{k}", f"Adams–Bashforth {k}", "multistep", lambda k=k: AdamsBashforth(k), k, 1,
-        "Bashforth & Adams (1883); Hairer, Nørsett & Wanner (1993), III.5", measure=_MEASURE.get(k, {}))
+        "Bashforth & Adams (1883); Hairer, Nørsett & Wanner (1993), III.5", measure=_MEASURE.get(k, {}),
+        oracle="torchdiffeq explicit_adams" if k == 3 else "closed form")
     for k in _STARTS
 )  # fmt: skip
