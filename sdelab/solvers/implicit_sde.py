@@ -21,7 +21,8 @@ class ImplicitEM(Scheme):
     (1 + |x_t|), by Newton's method (d forward-mode derivatives of the drift, samples of d numbers) or, with
     ``newton=False``, by fixed-point iteration, which needs h theta |a'| < 1 and so is not for stiff equations.
     Noise that does not depend on the state enters as b = (1 - theta) b(s) + theta b(t); other noise as b(x, s).
-    A-stable for theta >= 1/2; theta = 1 damps what is stiff, theta = 1/2 does not.
+    With Newton A-stable for theta >= 1/2 (on Reverse as far as p x is what is stiff); theta = 1 damps what is stiff,
+    theta = 1/2 does not.
 
     Order: weak 1, strong 1/2 (1 with additive noise); theta = 1/2 (on Reverse with sweeps >= 1): 2 without noise, and
     weak 2 with additive noise. NFE on Reverse: 1 + sweeps.
@@ -97,8 +98,8 @@ _ADDITIVE = "Weak order 1 is for any noise; the noise of a reverse diffusion is 
 _EXPLICIT = "On a reverse diffusion p x is implicit in closed form and D explicit; sweeps= iterates on D."
 
 ROWS = (
-    Row("implicit_em", "implicit Euler–Maruyama", "classical", ImplicitEM, 1, 1, "Kloeden & Platen (1992), eq. 12.2.2",
+    Row("implicit_em", "implicit Euler–Maruyama", "classical", ImplicitEM, 1, 1, "Kloeden & Platen (1992), 12.2",
         True, 1.0, note=_EXPLICIT),
     Row("theta_half", "theta-Euler–Maruyama (1/2)", "classical", lambda: ImplicitEM(0.5), 2, 2,
-        "Kloeden & Platen (1992), eq. 12.2.4", True, 1.0, claimed=1, note=_ADDITIVE),
+        "Kloeden & Platen (1992), 12.2", True, 1.0, claimed=1, note=_ADDITIVE),
 )  # fmt: skip
