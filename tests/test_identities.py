@@ -116,7 +116,8 @@ def test_one_point_of_data_is_exact_in_one_exponential_step(row):
     eps = (x - process.alpha(1.0) * torch.tensor([0.3, -1.2], dtype=F64)) / process.sigma(1.0)
     exact = process.alpha(0.1) * torch.tensor([0.3, -1.2], dtype=F64) + process.sigma(0.1) * eps
     ours = sd.solve(sd.Reverse(process, denoise, 0.0), row.make(), x, [1.0, 0.1])
-    torch.testing.assert_close(ours, exact, rtol=1e-12, atol=1e-12)
+    rounding = 1e-11  # methods in eps or sigma go through x/alpha, 150 times larger than x here
+    torch.testing.assert_close(ours, exact, rtol=rounding, atol=rounding)
 
 
 def test_euler_is_ddim_only_on_edms_clock():
