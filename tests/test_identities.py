@@ -116,7 +116,10 @@ def test_one_point_of_data_is_exact_in_one_exponential_step(row):
     eps = (x - process.alpha(1.0) * torch.tensor([0.3, -1.2], dtype=F64)) / process.sigma(1.0)
     exact = process.alpha(0.1) * torch.tensor([0.3, -1.2], dtype=F64) + process.sigma(0.1) * eps
     ours = sd.solve(sd.Reverse(process, denoise, 0.0), row.make(), x, [1.0, 0.1])
-    rounding = 1e-11  # methods in eps or sigma go through x/alpha, 150 times larger than x here
+    if row.key.startswith("lawson"):  # an integrating factor is exact on the linear part alone, not with a constant D
+        assert float((ours - exact).abs().max()) > 0.1
+        return
+    rounding = 1e-10  # methods in eps or sigma go through x/alpha, 150 times larger than x here, and stages multiply it
     torch.testing.assert_close(ours, exact, rtol=rounding, atol=rounding)
 
 
