@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .adaptive import worst
+from .row import Row
 from .scheme import scaled
 
 
@@ -88,3 +89,11 @@ class AdaptiveEM:
         y = y if W is None else y + b * W
         off = (0.5 * h) * (equation.stratonovich(y, t, sign) - f)
         return y, off if W is None else off + (0.5 * (equation.diffusion(y, t) - b)) * W
+
+
+ROWS = (
+    Row("adaptive_em", "adaptive Euler–Maruyama", "classical", AdaptiveEM, 2, 2,
+        "Jolicoeur-Martineau et al. (2021), alg. 1", True, adaptive=True,
+        oracle="a converged solution on the same path",
+        note="Steps tried again stay on their Brownian path: fresh noise after a rejection would bias the law."),
+)  # fmt: skip

@@ -118,5 +118,6 @@ def _best(equation: Reverse, x: Tensor, target: Tensor, s: Point, t: Point, tria
 
 ROWS = (
     Row("amed", "AMED (unlearned)", "sigma", AMED, 2, 2, "Zhou et al. (2024), AMED-Solver",
+        oracle="k-diffusion sample_dpm_2",
         note="DPM2 until fit_amed has learned a node and a scale for every step."),
 )  # fmt: skip

@@ -233,12 +233,13 @@ class PC:
         return self.corrector.step(equation, x, entry[1], memory, draw)
 
 
-def _pc(key: str, name: str, predictor, paper: str, **more) -> Row:
+def _pc(key: str, name: str, predictor, paper: str, note: str = "", **more) -> Row:
     return Row(key, name, "predictor-corrector", lambda: PC(predictor()), 0, 2, paper, True, measure=_FROM_NOISE,
-               note=_BIAS, **more)  # fmt: skip
+               note=_BIAS + note, **more)  # fmt: skip
 
 
 _BIAS = "The corrector's step has a bias of its own, which stays when the grid is refined; a smaller snr shrinks it."
+_BATCH = " diffusers' norms over the batch are norm='batch'."
 # near pure noise, where the law hardly moves and the corrector's bias is all that is left of the error
 _FROM_NOISE = {"weak_range": (0.9, 0.8), "weak_steps": (200, 400, 800)}
 _SONG = "Song et al. (2021), alg. 1 and 4"
@@ -246,10 +247,11 @@ _SONG = "Song et al. (2021), alg. 1 and 4"
 ROWS = (
     Row("langevin", "Langevin (corrector only)", "predictor-corrector", LangevinCorrector, 0, 1,
         "Song et al. (2021), alg. 4–5", True, oracle="diffusers ScoreSdeVeScheduler.step_correct",
-        note=_BIAS + " diffusers' norms over the batch are norm='batch'.", measure=_FROM_NOISE),
+        note=_BIAS + _BATCH, measure=_FROM_NOISE),
     Row("annealed_langevin", "annealed Langevin", "predictor-corrector", lambda: AnnealedLangevin(0.062, 5), 0, 5,
         "Song & Ermon (2019), alg. 1; (2020), CIFAR-10 settings", True, note=_BIAS, measure=_FROM_NOISE),
-    _pc("pc_reverse_langevin", "PC: reverse diffusion + Langevin", ReverseDiffusion, _SONG),
+    _pc("pc_reverse_langevin", "PC: reverse diffusion + Langevin", ReverseDiffusion, _SONG, _BATCH,
+        oracle="diffusers ScoreSdeVeScheduler"),
     _pc("pc_ancestral_langevin", "PC: ancestral + Langevin", DDPM, _SONG),
     _pc("pc_euler_langevin", "PC: Euler–Maruyama + Langevin", EulerMaruyama, _SONG),
     _pc("pc_ddim_langevin", "PC: DDIM + Langevin", ExpEuler, "Song et al. (2021), alg. 1, with another predictor",

@@ -148,4 +148,6 @@ ROWS = (
          f"{_DIFFUSERS}, heun"),
     _row("sde_dpm_solver_pp_2m", "SDE-DPM-Solver++ 2M", DPMpp2MSDE, 2, _2M, f"{_DIFFUSERS}++",
          note="the same solver as dpmpp_2m_sde, under the paper's name"),
+    _row("sde_dpm_solver_pp_2m_heun", "SDE-DPM-Solver++ 2M Heun", lambda: DPMpp2MSDE(True), 2, _2M,
+         f"{_DIFFUSERS}++, heun", note="the same solver as dpmpp_2m_sde_heun, under the paper's name"),
 )  # fmt: skip

@@ -209,6 +209,7 @@ _HO, _CM = "Hochbruck & Ostermann (2005)", "Cox & Matthews (2002), eq. "
 _LU1, _LU2 = "Lu et al. (2022), DPM-Solver, ", "Lu et al. (2022), DPM-Solver++, "
 _ZHANG, _CHEN = "Zhang et al. (2023), RES, single-step", "Zhang & Chen (2023), DEIS, rho-RK"
 _SINGLE, _CONVERGED = "diffusers DPMSolverSinglestep", "closed form; a converged nonlinear solution"
+_BOTH = f"k-diffusion DPMSolver; {_SINGLE}"
 # Single-step methods of high order reach rounding on the default numbers of steps.
 _STEPS = {1: {}, 2: {"steps": (160, 320, 640)}, 3: {"steps": (160, 320, 640)}, 4: {"steps": (80, 160, 320)}}
 
@@ -222,8 +223,8 @@ def _row(
 
 
 ROWS = (
-    _row("dpm_solver_1", "DPM-Solver-1", EULER, _LU1 + "eq. 3.7; it is DDIM", _SINGLE, "eps"),
-    _row("dpm_solver_2", "DPM-Solver-2", midpoint(), _LU1 + "alg. 1", _SINGLE, "eps"),
+    _row("dpm_solver_1", "DPM-Solver-1", EULER, _LU1 + "eq. 3.7; it is DDIM", _BOTH, "eps"),
+    _row("dpm_solver_2", "DPM-Solver-2", midpoint(), _LU1 + "alg. 1", _BOTH, "eps"),
     _row("dpm_solver_3", "DPM-Solver-3", dpm3(), _LU1 + "alg. 2", "k-diffusion DPMSolver", "eps"),
     _row("dpmpp_1s", "DPM++ 1S", EULER, _LU2 + "section 4, k = 1; it is DDIM", _SINGLE),
     _row("dpmpp_2s", "DPM++ 2S", midpoint(), _LU2 + "alg. 1", "k-diffusion sample_dpmpp_2s_ancestral, eta = 0"),
@@ -234,7 +235,7 @@ ROWS = (
          _SINGLE + ", heun"),
     _row("exp_rk_2_sde", "exponential RK 2 (SDE)", trapezium(2 / 3), _HO + ", eq. 5.3, with noise", stochastic=True,
          strong=1.0, oracle="closed form", measure={}),
-    _row("etdrk2", "ETD-RK2", trapezium(), _CM + "22", _SINGLE + ", heun"),
+    _row("etdrk2", "ETD-RK2", trapezium(), _CM + "22"),
     # On the default grid the leading error on the linear problem passes through zero.
     _row("etdrk3", "ETD-RK3", ETD3, _CM + "23–25", measure={"steps": (500, 1000, 2000), "grid": "karras"}),
     _row("etdrk4", "ETD-RK4", ETD4, _CM + "26–29"),
@@ -243,11 +244,11 @@ ROWS = (
     _row("hochbruck_ostermann_4", "Hochbruck–Ostermann 4", HOCHBRUCK_OSTERMANN, _HO + ", eq. 5.19"),
     _row("lawson_2", "Lawson 2 (integrating factor)", lawson(Midpoint), "Lawson (1967), midpoint rule"),
     _row("lawson_4", "Lawson 4 (integrating factor)", lawson(RK4), "Lawson (1967), Kutta's fourth-order rule"),
-    _row("res_2s", "RES 2s", trapezium(0.5), _ZHANG),
+    _row("res_2s", "RES 2s", trapezium(0.5), _ZHANG, _SINGLE + ", heun"),
     _row("res_3s", "RES 3s", res3(), _ZHANG + ", c = (0, 1/2, 1)"),
     *(
         Row(f"deis_rhork_{p}", f"DEIS rho-RK{p}", "exponential", lambda method=method: SigmaRK(method), p, p, _CHEN,
-            oracle="RK in t on EDM's clock", measure=_STEPS[p])
+            oracle="k-diffusion sample_heun" if p == 2 else "RK in t on EDM's clock", measure=_STEPS[p])
         for p, method in ((2, Heun), (3, RK3), (4, RK4))
     ),
 )  # fmt: skip

@@ -179,12 +179,14 @@ class DPMpp3M(ExpAdams):
 
 _LU, _ZHAO = "Lu et al. (2022), exact weights", "Zhao et al. (2023), exact weights"
 _HALF = "the finite difference D2 is h^2 D''/2 but is weighted as h^2 D''; exp_adams_3 is the rule without the slip"
-_SAME = "exact weights: the same numbers as"
+_SAME, _LINE = "exact weights: the same numbers as", "diffusers DPMSolverMultistep, heun"
 _COARSE = {"steps": (60, 120, 240)}  # before the errors of the first, lower-order steps show
 
 ROWS = (
-    Row("ddim", "DDIM", "exponential", ExpEuler, 1, 1, "Song, Meng & Ermon (2021), eq. 12"),
-    Row("ddpm", "DDPM", "exponential", ExpEuler, 1, 1, "Ho et al. (2020), eq. 6–7", True, 1.0),
+    Row("ddim", "DDIM", "exponential", ExpEuler, 1, 1, "Song, Meng & Ermon (2021), eq. 12",
+        oracle="diffusers DDIMScheduler"),
+    Row("ddpm", "DDPM", "exponential", ExpEuler, 1, 1, "Ho et al. (2020), eq. 6–7", True, 1.0,
+        oracle="diffusers DDPMScheduler, fixed_small; k-diffusion sample_euler_ancestral"),
     Row("dpmpp_2m", "DPM++ 2M", "exponential", DPMpp2M, 2, 1, "Lu et al. (2022), DPM-Solver++, alg. 2",
         oracle="diffusers DPMSolverMultistep, k-diffusion sample_dpmpp_2m"),
     Row("dpmpp_3m", "DPM++ 3M", "exponential", DPMpp3M, 2, 1, "Lu et al. (2022), DPM-Solver++, app.", claimed=3,
@@ -194,7 +196,7 @@ ROWS = (
     Row("dpm_solver_3m", "DPM-Solver 3M (noise prediction)", "exponential", lambda: DPMpp3M(True), 2, 1,
         "Lu et al. (2022), DPM-Solver, multistep", claimed=3,
         oracle="diffusers DPMSolverMultistep, algorithm_type dpmsolver", note=_HALF.replace("exp_adams_3", "deis_3")),
-    Row("exp_adams_2", "exponential Adams 2", "exponential", lambda: ExpAdams(2), 2, 1, _LU),
+    Row("exp_adams_2", "exponential Adams 2", "exponential", lambda: ExpAdams(2), 2, 1, _LU, oracle=_LINE),
     Row("exp_adams_3", "exponential Adams 3", "exponential", lambda: ExpAdams(3), 3, 1, _LU),
     Row("exp_adams_1c", "exponential Adams 1 + corrector", "exponential", lambda: ExpAdams(1, True), 2, 1, _ZHAO),
     Row("exp_adams_2c", "exponential Adams 2 + corrector", "exponential", lambda: ExpAdams(2, True), 3, 1, _ZHAO),
@@ -202,9 +204,9 @@ ROWS = (
     Row("dpmpp_3m_corrected", "DPM++ 3M, corrected", "multistep", lambda: ExpAdams(3), 3, 1, _LU,
         note=f"{_SAME} exp_adams_3; dpmpp_3m is the rule as published, of order 2"),
     Row("res_multistep", "RES multistep", "multistep", ExpAdams, 2, 1, "Zhang, Song & Chen (2023), RES, multistep",
-        note=f"{_SAME} exp_adams_2"),
+        oracle=_LINE, note=f"{_SAME} exp_adams_2"),
     Row("abnorsett_2m", "Adams–Bashforth–Nørsett 2", "multistep", ExpAdams, 2, 1, "Nørsett (1969)",
-        note=f"{_SAME} exp_adams_2"),
+        oracle=_LINE, note=f"{_SAME} exp_adams_2"),
     Row("abnorsett_3m", "Adams–Bashforth–Nørsett 3", "multistep", lambda: ExpAdams(3), 3, 1, "Nørsett (1969)",
         note=f"{_SAME} exp_adams_3"),
     Row("abnorsett_4m", "Adams–Bashforth–Nørsett 4", "multistep", lambda: ExpAdams(4), 4, 1, "Nørsett (1969)",

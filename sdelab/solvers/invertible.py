@@ -243,8 +243,9 @@ def _prepared(equation, solver, states, times) -> tuple[list, tuple[Tensor, Tens
 
 
 ROWS = (
-    Row("ddim_inverse", "DDIM inversion", "invertible", DDIMInverse, 1, 1, "Song, Meng & Ermon (2021), section 4.3"),
+    Row("ddim_inverse", "DDIM inversion", "invertible", DDIMInverse, 1, 1, "Song, Meng & Ermon (2021), section 4.3",
+        oracle="diffusers DDIMInverseScheduler"),
     Row("edict", "EDICT", "invertible", EDICT, 1, 2, "Wallace, Gokul & Naik (2023)"),
     Row("bdia", "BDIA", "invertible", BDIA, 2, 1, "Zhang, Lewis & Kleijn (2023), BDIA-DDIM"),
     Row("belm", "O-BELM", "invertible", BELM, 2, 1, "Wang et al. (2024), O-BELM"),
-)
+)  # fmt: skip

@@ -100,6 +100,7 @@ ROWS = (
     *(
         _noisy(f"stochastic_adams_{p}{'c' * c}", f"stochastic Adams {p}" + " + corrector" * c,
                lambda p=p, c=c: StochasticAdams(p, c), paper=f"{_PAPER}, exact weights",
+               oracle="k-diffusion sample_dpmpp_2m_sde, heun" if (p, c) == (2, False) else "closed form",
                note="past values and the path's noise do not go together better than weak order 2")
         for p, c in ((2, False), (3, False), (1, True), (2, True), (3, True))
     ),

@@ -50,7 +50,8 @@ _MIDDLE = {"weak_range": (0.6, 0.1), "strong_steps": (64, 128, 256)}
 
 ROWS = tuple(
     Row(f"seeds_{n}", f"SEEDS-{n}", "exponential", lambda n=n: SEEDS(n), min(n, 2), n,
-        f"Gonzalez et al. (2023), SEEDS-{n}, noise prediction", True, 1.0, measure=_MIDDLE, note=note)
+        f"Gonzalez et al. (2023), SEEDS-{n}, noise prediction", True, 1.0, measure=_MIDDLE, note=note,
+        oracle="diffusers DPMSolverMultistep, algorithm_type sde-dpmsolver" if n == 1 else "closed form")
     for n, note in ((1, "the same solver as sde_dpm_solver_1"), (2, ""),
                     (3, "ODE order 3, but the noise inside a step is seen at two inner nodes only: weak order 2"))
 )  # fmt: skip

@@ -136,12 +136,14 @@ _EDM = "Karras et al. (2022), alg. "
 
 ROWS = (
     Row("edm_euler", "Euler (in sigma)", "sigma", lambda: SigmaRK(Euler), 1, 1, _EDM + "1 without lines 6–8",
-        oracle="k-diffusion sample_euler", note="k-diffusion's Euler; the same method as DDIM."),
+        oracle="k-diffusion sample_euler; diffusers EulerDiscreteScheduler",
+        note="k-diffusion's Euler; the same method as DDIM."),
     Row("edm_heun", "Heun (in sigma)", "sigma", SigmaRK, 2, 2, _EDM + "1",
         oracle="k-diffusion sample_heun; diffusers HeunDiscreteScheduler"),
     Row("edm_ralston", "EDM two-stage, alpha = 2/3", "sigma", TwoStage, 2, 2, _EDM + "3"),
     Row("edm_midpoint", "EDM two-stage, alpha = 1/2", "sigma", lambda: TwoStage(0.5), 2, 2, _EDM + "3",
-        measure={"processes": ()}, note="On Gaussian data its h^3 terms cancel and it measures 3; on others it is 2."),
+        oracle="torchdiffeq midpoint", measure={"processes": ()},
+        note="On Gaussian data its h^3 terms cancel and it measures 3; on others it is 2."),
     Row("dpm_2", "DPM2", "sigma", DPM2, 2, 2, _EDM + "2, Lu et al. (2022), DPM-Solver, alg. 1",
         oracle="k-diffusion sample_dpm_2; diffusers KDPM2DiscreteScheduler"),
     Row("heunpp2", "Heun++ 2", "sigma", HeunPP2, 1, 3, "sd-webui samplers scheduler (2023)", claimed=2,

@@ -8,6 +8,7 @@ from .._checks import named
 from . import (
     adams_bashforth,
     adaptive,
+    adaptive_sde,
     amed,
     analytic,
     ancestral,
@@ -49,6 +50,7 @@ table: tuple[Row, ...] = (
     *runge_kutta.ROWS,
     *adams_bashforth.ROWS,
     *adaptive.ROWS,
+    *adaptive_sde.ROWS,
     *implicit_sde.ROWS,
     *exponential.ROWS,
     *exp_rk.ROWS,

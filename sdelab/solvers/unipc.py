@@ -93,5 +93,6 @@ ROWS = (
            note=f"exact weights: the same numbers as exp_adams_{p}c") for p in (1, 2, 3)),
     *(_row(f"unipc_{p}_noise", f"UniPC-{p} (bh2, noise prediction)", lambda p=p: UniPC(p, noise=True), p + 1,
            oracle=_TWIN) for p in (2, 3)),
-    _row("unic_dpmpp_2m", "DPM++ 2M + UniC", lambda: UniC(DPMpp2M()), 3, "section 3.2"),
+    _row("unic_dpmpp_2m", "DPM++ 2M + UniC", lambda: UniC(DPMpp2M()), 3, "section 3.2", oracle=_TWIN + ", solver_p",
+         note="the first correction has exact weights, where diffusers takes 1/2"),
 )  # fmt: skip

@@ -160,6 +160,6 @@ ROWS = (
     Row("edm_heun_churn", "Heun, churned", "sigma", _churn(Heun), 2, 2, _EDM, True, dial=0.0,
         oracle="k-diffusion sample_heun", measure=_MANY),
     Row("karras_ve", "Karras VE", "sigma", _churn(Heun, 80.0, 1.007), 0, 2, _EDM, True, dial=0.0, claimed=2,
-        note=_BIAS, oracle="own loop", measure=_MORE),
+        note=_BIAS, oracle="diffusers KarrasVeScheduler", measure=_MORE),
     Row("restart", "Restart", "sigma", Restart, 2, 2, "Xu et al. (2023), alg. 1", True, dial=0.0, oracle="own loop"),
 )  # fmt: skip
