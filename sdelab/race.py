@@ -6,12 +6,14 @@ the same distance between two exact samples as the floor.
 """
 
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from matplotlib.ticker import NullLocator
 from torch import Tensor
 from tqdm import tqdm
 
@@ -86,56 +88,87 @@ def best(records: Iterable[dict], solver: str, budget: int) -> dict | None:
     return min(found, key=lambda r: r["error"]) if found else None
 
 
-def markdown(records: Sequence[dict]) -> str:
-    """A table: one line per solver, its error on its best grid at each budget; deterministic solvers first."""
+KINDS = {"ODE": "distance to the converged ODE", "law": "sliced Wasserstein distance to the law"}
+
+
+def tables(records: Sequence[dict]) -> Iterator[tuple[str, list[int], dict[str, list[dict | None]]]]:
+    """(kind, budgets, the best record of each solver at each budget), the solver best at the largest budget first."""
     budgets = sorted({r["budget"] for r in records})
-    lines = []
-    for kind, title in (("ODE", "distance to the ODE"), ("law", "sliced Wasserstein distance to the law")):
+    for kind in KINDS:
         keys = dict.fromkeys(r["solver"] for r in records if r.get("kind") == kind)
-        if not keys:
-            continue
         found = {key: [best(records, key, b) for b in budgets] for key in keys}
         order = sorted(keys, key=lambda key: next((r["error"] for r in reversed(found[key]) if r), float("inf")))
-        lines += [f"| {title} | " + " | ".join(map(str, budgets)) + " |", "| --- |" + " ---: |" * len(budgets)]
-        for key in order:
-            cells = (f"{r['error']:.1e} {r['grid']}" if r else "–" for r in found[key])
-            lines.append(f"| {solvers.row(key).name} | " + " | ".join(cells) + " |")
+        if order:
+            yield kind, budgets, {key: found[key] for key in order}
+
+
+def remarks(records: Sequence[dict], floor: float | None) -> list[str]:
+    """What a reader of the figures should know: the floor of the distances, and why there is a dash."""
+    lost = [r for r in records if r["error"] is None and best(records, r["solver"], r["budget"]) is None]
+    floors = [] if floor is None or not any(r.get("kind") == "law" for r in records) else [
+        f"two exact samples are {floor:.1e} apart here: differences of that size mean nothing"
+    ]  # fmt: skip
+    return floors + [f"–: {why}" for why in dict.fromkeys(r["why"] for r in lost)]
+
+
+def markdown(records: Sequence[dict], floor: float | None = None) -> str:
+    """A table: one line per solver, its error and its best grid at each budget; deterministic solvers first."""
+    lines = []
+    for kind, budgets, found in tables(records):
+        lines.append(f"| {KINDS[kind]}, by network calls | key | " + " | ".join(map(str, budgets)) + " |")
+        lines.append("| --- | --- |" + " ---: |" * len(budgets))
+        for key, cells in found.items():
+            told = (f"{r['error']:.1e} {r['grid']}" if r else "–" for r in cells)
+            lines.append(f"| {solvers.row(key).name} | `{key}` | " + " | ".join(told) + " |")
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join(lines + [f"- {told}" for told in remarks(records, floor)]).rstrip() + "\n"
 
 
-def picture(records: Sequence[dict], path: Path, most: int = 8) -> None:
-    """Error against network calls, log–log: the solvers that are best at some budget, at most ``most`` of each kind."""
+def text(records: Sequence[dict], problem: str, floor: float | None = None) -> str:
+    """The same for a terminal of 80 columns: errors alone."""
+    lines = [problem]
+    for kind, budgets, found in tables(records):
+        lines += ["", f"{KINDS[kind]}, by network calls, best of the grids"]
+        lines.append(f"{'':22}" + "".join(f"{b:>8}" for b in budgets))
+        for key, cells in found.items():
+            lines.append(f"{key:22}" + "".join(f"{r['error']:8.1e}" if r else f"{'–':>8}" for r in cells))
+    return "\n".join([*lines, "", *remarks(records, floor)]).rstrip() + "\n"
+
+
+def picture(records: Sequence[dict], path: Path, floor: float | None = None, most: int = len(plot.COLOURS)) -> None:
+    """Error against network calls, log–log: of each kind, the ``most`` solvers of least mean log-error."""
     plot.style()
-    kinds = [k for k in ("ODE", "law") if any(r.get("kind") == k for r in records)]
-    fig, axes = plot.figure(columns=len(kinds))
-    for ax, kind in zip(axes if len(kinds) > 1 else [axes], kinds, strict=True):
-        keys = dict.fromkeys(r["solver"] for r in records if r.get("kind") == kind)
-        curves = {}
-        for key in keys:
-            points = [
-                (r["nfe"], r["error"]) for b in sorted({r["budget"] for r in records}) if (r := best(records, key, b))
-            ]
-            curves[key] = sorted(dict(points).items())
+    shown = list(tables(records))
+    fig, axes = plot.figure(columns=len(shown), height=1.5 * plot.HEIGHT, squeeze=False)
+    for ax, (kind, budgets, found) in zip(axes[0], shown, strict=True):
+        curves = {key: sorted({r["nfe"]: r["error"] for r in cells if r}.items()) for key, cells in found.items()}
         ranked = sorted(
-            curves, key=lambda key: sum(torch.tensor(e).log().item() for _, e in curves[key]) / len(curves[key])
+            curves, key=lambda key: sum(math.log(max(e, 1e-300)) for _, e in curves[key]) / len(curves[key])
         )
-        for key in ranked[:most]:
-            ax.loglog(*zip(*curves[key], strict=True), marker="o", markersize=3, label=solvers.row(key).name)
-        ax.set(xlabel="network calls", ylabel={"ODE": "distance to the ODE", "law": "sliced W2 to the law"}[kind])
-        ax.legend(fontsize="x-small")
+        for n, key in enumerate(ranked[:most]):  # equal curves lie on each other: the dashes show both
+            style = {"marker": "osD^vPX"[n % 7], "linestyle": ("-", "--")[n % 2], "markersize": 3.5}
+            ax.loglog(*zip(*curves[key], strict=True), label=solvers.row(key).name, **style)
+        if kind == "law" and floor is not None:
+            ax.axhline(floor, color="0.5", linestyle=":", label="two exact samples")
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xticks(budgets, map(str, budgets))
+        ax.set(
+            xlabel="network calls", ylabel={"ODE": "distance to the ODE", "law": "sliced Wasserstein distance"}[kind]
+        )
+        ax.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.15), handlelength=3.5)
     fig.savefig(path, dpi=150)
 
 
-def write(records: Sequence[dict], folder: Path, problem: str) -> list[Path]:
+def write(records: Sequence[dict], folder: Path, problem: str, floor: float | None = None) -> list[Path]:
     """race.json, race.md and race.png in ``folder``; each appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     out = [folder / f"race.{ending}" for ending in ("json", "md", "png")]
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = [Path(scratch) / path.name for path in out]
-        made[0].write_text(json.dumps({"problem": problem, "records": list(records)}, indent=1) + "\n", "utf8")
-        made[1].write_text(f"# {problem}\n\n{markdown(records)}", "utf8")
-        picture(records, made[2])
+        told = {"problem": problem, "floor": floor, "records": list(records)}
+        made[0].write_text(json.dumps(told, indent=1) + "\n", "utf8")
+        made[1].write_text(f"# {problem}\n\n{markdown(records, floor)}", "utf8")
+        picture(records, made[2], floor)
         for new, path in zip(made, out, strict=True):
             os.replace(new, path)
     return out
