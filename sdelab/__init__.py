@@ -10,8 +10,8 @@ x = sd.solve(ode, sd.ExpAdams(2), sd.noise.prior(process, (512, 2), seed=0), sd.
 import importlib
 
 from . import distributions, grids, noise, process, sde, solvers, targets
+from .brownian import Brownian
 from .levy import LevyBrownian
-from .noise import Brownian
 from .reverse import Reverse
 from .sde import GBM, OU, SDE, DoubleWell, Langevin
 from .solve import NFE, sample, solve, trajectory

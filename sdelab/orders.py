@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from . import distributions, grids, process
+from .brownian import Brownian
 from .levy import LevyBrownian
-from .noise import Brownian, normal
+from .noise import normal
 from .reverse import Reverse
 from .solve import run, solve
 from .solvers import ExpEuler

@@ -9,7 +9,7 @@ import scipy.stats
 import torch
 
 import sdelab as sd
-from sdelab import noise
+from sdelab import brownian, noise
 
 F64 = torch.float64
 LEVEL = 1e-5
@@ -36,37 +36,47 @@ def splitmix(k):
 W = (1 << 32) - 1
 
 
+def table(n):
+    """The n-th random word of the table, of which there are three for each of 2^16 counters."""
+    x = n
+    for factor, shift in ((0x9E3779B1, 16), (0x21F0AAAD, 15), (0x735A2D97, 16)):
+        x = x * factor & W
+        x ^= x >> shift
+    return x
+
+
 def words(seed, key, counters):
     """The stream by the definition, in Python's unbounded integers: every stored number in the book hangs on it."""
     k = splitmix(seed & M)
     for part in key:
         k = splitmix(k ^ part & M)
-    for z in counters:
-        high, low = z >> 32, z & W
-        mine = splitmix(k ^ high) if high else k
-        b = low * 0x9E3779B1 + mine & W
-        b = (b ^ b >> 16) * 0x21F0AAAD & W
-        a = b + (mine >> 32) & W
-        a = (a ^ a >> 15) * 0x735A2D97 & W
-        b = b + splitmix(mine) & W
-        b = (b ^ b >> 16) * 0xD35A2D97 & W
-        yield a - (1 << 32) * (a >> 31), b - (1 << 32) * (b >> 31)
+    for counter in counters:
+        high, low = divmod(counter, 1 << 16)
+        c, d, e = table(low) | 1, table(low + (1 << 16)), table(low + (2 << 16)) | 1
+        first = splitmix(k ^ high & M)
+        pair = [(d + n * c) * (e + 2 * (n >> 32) * c) & W for n in (first, splitmix(first))]
+        yield tuple(w - (1 << 32) * (w >> 31) for w in pair)
+
+
+def places(first, count):
+    """(counter, whether the second of its numbers) of the numbers first … of a stream: blocks of 256 and then 256."""
+    for n in range(first, first + count):
+        block, place = divmod(n, 512)
+        yield 256 * block + place % 256, place >= 256
 
 
 @pytest.mark.parametrize("seed, key", [(0, (0,)), (3, (-4, 17)), (-1, (5,)), (2**63 + 9, (0,))])
-@pytest.mark.parametrize("first", [0, 1000, 2**31 - 1, 2**40])
+@pytest.mark.parametrize("first", [0, 1000, 84, 2**31 - 1, 2**40, -7])
 def test_numbers_by_another_route(seed, key, first):
-    pairs = list(words(seed, key, range(first * 2, first * 2 + 6)))  # rows of 3: two words each, the last half unused
-    radius = [math.sqrt(-2 * math.log((abs(a) + 0.5) / (2**31 + 1))) for a, _ in pairs]
-    angle = [math.pi * b / 2**31 for _, b in pairs]
-    rows = [
-        [radius[i] * math.cos(angle[i]), radius[i] * math.sin(angle[i]), radius[i + 1] * math.cos(angle[i + 1])]
-        for i in (0, 2, 4)
-    ]
-    ours = noise.normal((3, 3), seed, key if len(key) > 1 else key[0], first, dtype=F64)
-    torch.testing.assert_close(ours, torch.tensor(rows, dtype=F64), rtol=1e-12, atol=1e-12)
-    flat = [(a + 2**31 + 0.5) / 2**32 for a, _ in words(seed, key, range(first * 2, first * 2 + 6))]
-    assert noise.uniform((3, 2), seed, key, first, dtype=F64).flatten().tolist() == flat
+    normals, uniforms = [], []
+    for counter, second in places(3 * first, 12):  # rows of 3
+        ((a, b),) = words(seed, key, [counter])
+        radius, angle = math.sqrt(-2 * math.log((abs(a) + 0.5) / (2**31 + 1))), math.pi * b / 2**31
+        normals.append(radius * (math.sin(angle) if second else math.cos(angle)))
+        uniforms.append(((b if second else a) + 2**31 + 0.5) / 2**32)
+    ours = noise.normal((4, 3), seed, key if len(key) > 1 else key[0], first, dtype=F64)
+    torch.testing.assert_close(ours.flatten(), torch.tensor(normals, dtype=F64), rtol=1e-12, atol=1e-12)
+    assert noise.uniform((4, 3), seed, key, first, dtype=F64).flatten().tolist() == uniforms
     assert torch.equal(noise.normal((3,), seed), noise.normal((3,), seed, key=0, first=0))
 
 
@@ -76,9 +86,9 @@ def test_several_keys_at_once_and_long_streams():
         together = noise.normals(shape, 4, keys, first=11)
         for key, z in zip(keys, together, strict=True):
             assert torch.equal(z, noise.normal(shape, 4, key, first=11))
-    whole = noise.normal((70_000, 2), 1, first=2**32 - 30_000, dtype=F64)  # past 32 bits of counter
+    whole = noise.normal((170_000, 2), 1, first=2**32 - 30_000, dtype=F64)  # through several tables and past 32 bits
     assert torch.equal(whole[29_990:30_010], noise.normal((20, 2), 1, first=2**32 - 10, dtype=F64))
-    assert len(whole[:, 0].unique()) == 70_000
+    assert len(whole.unique()) == 340_000
 
 
 def test_integers_of_any_make_and_nothing_else():
@@ -158,6 +168,26 @@ def test_keys_seeds_and_columns_are_independent():
     draws += list(noise.normal((n, 4), 0, 3, dtype=F64).T)
     assert independent(draws) > LEVEL
     assert independent([*draws, draws[0] + 30 * draws[1]]) < LEVEL  # the twin: 3 % of one column leaks into another
+
+
+def gram(z) -> float:
+    """p-value of the Gram matrix of many columns: its entries off the diagonal are N(0, 1/n), nearly independent."""
+    rows, cols = torch.triu_indices(len(z), len(z), 1)
+    seen = (z @ z.T / math.sqrt(z.shape[1]))[rows, cols]
+    return scipy.stats.kstest(seen.numpy(), "norm").pvalue
+
+
+def test_a_thousand_keys_of_one_table():
+    """All draws share their random words and differ by the multipliers of their keys alone: nothing may show of it in
+    the sums over keys, in products of two, three and four of them, nor from one part of the stream to the next."""
+    z = noise.normals((1 << 15,), 5, range(1000)).double()
+    assert normality(z.sum(0) / math.sqrt(1000)) > LEVEL
+    assert gram(z) > LEVEL and gram((z[:300] ** 2 - 1) / math.sqrt(2)) > LEVEL
+    assert gram(z[:300] * z[300:600]) > LEVEL  # products of four
+    assert normality((z[:100] * z[100:200]) @ z[200:600].T / 2**7.5) > LEVEL  # of three
+    assert gram(z + 0.03 * z[0]) < LEVEL  # the twin: 3 % of one key leaks into each
+    parts = noise.normal((64, 1 << 15), 5, 1).double()  # a table serves 2^17 numbers: every fourth row has its words
+    assert gram(parts) > LEVEL and gram(parts + 0.1 * parts[0]) < LEVEL
 
 
 def test_one_seed_for_data_prior_and_steps():
@@ -269,3 +299,68 @@ def test_brownian_at_its_ends():
         path(0.1, 0.8)
     with pytest.raises(ValueError, match="two different finite end times"):
         sd.Brownian((3, 1), 0.5, 0.5, seed=1)
+
+
+def clock(process, times) -> list[float]:
+    return (2 * process.lam(times)).exp().tolist()
+
+
+@pytest.mark.parametrize("steps", [3, 20, 1000])
+def test_brownian_with_knots(steps):
+    """Exact at the knots, between them and on both; the value at a time is one, whatever was asked before."""
+    process = sd.process.VP()
+    cuts = clock(process, sd.grids.karras(process, steps))
+
+    def fresh(rows, **options):
+        return sd.Brownian((rows,), cuts[0], cuts[-1], seed=5, dtype=F64, knots=cuts, **options)
+
+    few = cuts if steps < 100 else [*cuts[:20], *cuts[490:520], *cuts[-20:]]
+    exact_grid(fresh(20_000), few, 20_000)
+    between = sorted([*few[:15], *(0.4 * a + 0.6 * b for a, b in itertools.pairwise(few[:15]))])
+    exact_grid(fresh(20_000), between, 20_000)
+    other = clock(process, sd.grids.logsnr(process, 11))
+    exact_grid(fresh(20_000), other, 20_000)
+    whole, backwards = fresh(6), fresh(6)
+    asked = {t: whole(cuts[0], t) for t in (*few, *other)}
+    for t in sorted(asked, reverse=True):
+        assert torch.equal(backwards(cuts[0], t), asked[t])
+        assert torch.equal(fresh(2, first=4)(cuts[0], t), asked[t][4:])
+    knotless = sd.Brownian((6,), cuts[0], cuts[-1], seed=5, dtype=F64)
+    assert torch.equal(knotless(cuts[0], cuts[-1]), whole(cuts[0], cuts[-1]))
+    assert not torch.equal(knotless(cuts[0], cuts[1]), whole(cuts[0], cuts[1]))
+
+
+def test_a_walk_along_the_knots_draws_once_a_step(monkeypatch):
+    monkeypatch.setattr(brownian, "_AHEAD", 1)
+    for count in (1, 2, 20, 1000):
+        cuts = [math.exp(0.01 * i) for i in range(count + 1)]
+        drawn = {}
+        for knots in (cuts, cuts[::-1], None):
+            path, keys = sd.Brownian((1,), cuts[0], cuts[-1], seed=0, knots=knots), []
+            draw = path._draw
+            path._draw = lambda ks, keys=keys, draw=draw: keys.extend(ks) or draw(ks)
+            for a, b in itertools.pairwise(cuts):
+                path(a, b)
+            drawn[knots is None] = len(keys)
+        assert drawn[False] <= 1.3 * count and (count == 1 or drawn[True] > 2 * count)
+
+
+def test_knots_that_cannot_be():
+    def path(knots, **options):
+        return sd.Brownian((2,), 0.0, 1.0, seed=0, knots=knots, **options)
+
+    for wrong, message in (
+        ([0.1, 0.1], "strictly"),
+        ([0.1, 0.5, 0.3], "strictly"),
+        ([0.5, 1.5], r"must lie in \[0.0, 1.0\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            path(wrong)
+    with pytest.raises(ValueError, match="depth of 5 at least, not 3"):
+        path([i / 20 for i in range(21)], depth=3)
+    plain = path([])
+    assert torch.equal(path([0.0, 1.0])(0.2, 0.7), plain(0.2, 0.7)) and torch.equal(
+        path([1.0])(0.2, 0.7), plain(0.2, 0.7)
+    )
+    grid = torch.tensor([1.0, 0.5, 0.0])
+    assert torch.equal(path(grid)(0.2, 0.7), path(grid.tolist())(0.2, 0.7))
