@@ -1,10 +1,10 @@
 """Randomness as a pure function: the same (seed, key, row) gives the same normal, whatever the batch, device or order.
 
-No generator and no global state. Each of 2^16 counters has three random words c, d, e, the same for all draws, c and e
-odd. Seed and key are mixed by splitmix64 into multipliers m, n; a word of the draw is (d + m c)(e + 2 n c) modulo 2^32,
-and Box–Muller makes two normals of two words. To different keys belong quadratic forms in c, d, e with unlike
-coefficients. A pattern common to a few keys would need a small combination of them in which all coefficients cancel,
-which is why so cheap a hash serves. (Its lowest bits are weaker than its highest; they lie below single precision.)
+No generator and no global state. Each of 2^15 counters has two random words c, d, the same for all draws, c odd. Seed and
+key are mixed by splitmix64 into multipliers m, n; a word of the draw is (d + m c)(c + 2 n d) modulo 2^32, and Box–Muller
+makes two normals of two words. To different keys belong quadratic forms in c, d with unlike coefficients. A pattern common
+to a few keys would need a small combination of them in which all coefficients cancel, which is why so cheap a hash
+serves. (Its lowest bits are weaker than its highest; they lie below single precision.)
 """
 
 import functools
@@ -23,7 +23,7 @@ PRIOR, COMPONENT, DATA, STEP, PATH = -1, -2, -3, -4, -5
 Key = SupportsIndex | Sequence[SupportsIndex]
 
 _MASK64 = (1 << 64) - 1
-_TABLE = 1 << 16  # counters with a word of their own; further ones change the key
+_TABLE = 1 << 15  # counters with words of their own; further ones change the key
 _CHUNK = 1 << 16  # words made at a time: long enough to hide the price of a call, short enough for the cache
 _HALF = 256  # a block of the stream is so many cosines, and then their sines
 
@@ -60,13 +60,13 @@ def _fold(seed: SupportsIndex, key: Key) -> int:
 
 @functools.lru_cache(8)
 def _tables(device) -> Tensor:
-    """Three random words for each counter, by three rounds of multiplication and xorshift; the first and third odd."""
-    x = torch.arange(3 * _TABLE, dtype=torch.int64)
+    """Two random words c, d for each counter, by three rounds of multiplication and xorshift; c is odd."""
+    x = torch.arange(2 * _TABLE, dtype=torch.int64)
     for factor, shift in ((0x9E3779B1, 16), (0x21F0AAAD, 15), (0x735A2D97, 16)):
         x = x * factor & 0xFFFFFFFF
         x ^= x >> shift
-    x.view(3, _TABLE)[::2] |= 1  # as many multiples of c as there are keys, and no even product of an odd factor
-    return torch.where(x >> 31 == 1, x - (1 << 32), x).to(device, torch.int32).view(3, 1, _TABLE)
+    x[:_TABLE] |= 1
+    return torch.where(x >> 31 == 1, x - (1 << 32), x).to(device, torch.int32).view(2, 1, _TABLE)
 
 
 def _scratch(rows: int, length: int, real: torch.dtype, device) -> tuple[Tensor, ...]:
@@ -109,17 +109,17 @@ def _words(first: int, count: int, folded: Sequence[int], real: torch.dtype, dev
 
 
 def _hash(table: Sequence[Tensor], keys: Sequence[int], out: Tensor, factor: Tensor) -> None:
-    """out = (d + m c)(e + 2 n c) modulo 2^32, one row per key, which is m and n."""
-    c, d, e = table
+    """out = (d + m c)(c + 2 n d) modulo 2^32, one row per key, which is m and n. The second factor is odd."""
+    c, d = table
     pairs = [(_signed(key), _signed(key >> 31 & -2)) for key in keys]
     if len(pairs) == 1:  # as below, in fewer passes
         m, n = pairs[0]
         torch.add(d, c, alpha=m, out=factor)
-        torch.add(e, c, alpha=n, out=out).mul_(factor)
+        torch.add(c, d, alpha=n, out=out).mul_(factor)
     else:
         m, n = torch.tensor(pairs, dtype=torch.int32, device=out.device)[:, :, None].unbind(1)
         torch.mul(c, m, out=factor).add_(d)
-        torch.mul(c, n, out=out).add_(e).mul_(factor)
+        torch.mul(d, n, out=out).add_(c).mul_(factor)
 
 
 def _blocks(first: SupportsIndex, shape: tuple[int, ...]) -> tuple[int, int, slice]:

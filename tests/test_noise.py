@@ -37,7 +37,7 @@ W = (1 << 32) - 1
 
 
 def table(n):
-    """The n-th random word of the table, of which there are three for each of 2^16 counters."""
+    """The n-th random word of the table, of which there are two for each of 2^15 counters."""
     x = n
     for factor, shift in ((0x9E3779B1, 16), (0x21F0AAAD, 15), (0x735A2D97, 16)):
         x = x * factor & W
@@ -51,10 +51,10 @@ def words(seed, key, counters):
     for part in key:
         k = splitmix(k ^ part & M)
     for counter in counters:
-        high, low = divmod(counter, 1 << 16)
-        c, d, e = table(low) | 1, table(low + (1 << 16)), table(low + (2 << 16)) | 1
+        high, low = divmod(counter, 1 << 15)
+        c, d = table(low) | 1, table(low + (1 << 15))
         first = splitmix(k ^ high & M)
-        pair = [(d + n * c) * (e + 2 * (n >> 32) * c) & W for n in (first, splitmix(first))]
+        pair = [(d + n * c) * (c + 2 * (n >> 32) * d) & W for n in (first, splitmix(first))]
         yield tuple(w - (1 << 32) * (w >> 31) for w in pair)
 
 
@@ -186,7 +186,7 @@ def test_a_thousand_keys_of_one_table():
     assert gram(z[:300] * z[300:600]) > LEVEL  # products of four
     assert normality((z[:100] * z[100:200]) @ z[200:600].T / 2**7.5) > LEVEL  # of three
     assert gram(z + 0.03 * z[0]) < LEVEL  # the twin: 3 % of one key leaks into each
-    parts = noise.normal((64, 1 << 15), 5, 1).double()  # a table serves 2^17 numbers: every fourth row has its words
+    parts = noise.normal((64, 1 << 15), 5, 1).double()  # a table serves 2^16 numbers: every second row has its words
     assert gram(parts) > LEVEL and gram(parts + 0.1 * parts[0]) < LEVEL
 
 
