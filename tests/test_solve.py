@@ -57,7 +57,7 @@ def test_the_last_step_to_zero_is_denoising(row):
     x, ts = start(process), times(process, zero=True)
     noise: dict = {"seed": 3}
     if getattr(row.make(), "rewinds", False):  # there a seed stands for a path over the times given
-        noise = {"brownian": LevyBrownian(x.shape, ts[0], 0.0, seed=3, dtype=F64)}
+        noise = {"brownian": LevyBrownian(x.shape, float(ts[0]), 0.0, seed=3, dtype=F64)}
     inner = sd.solve(equation, row.make(), x, ts[:-1], **noise)
     torch.testing.assert_close(sd.solve(equation, row.make(), x, ts, **noise), equation.denoise(inner, float(ts[-2])))
     single = sd.solve(equation, row.make(), x, [0.5, 0.0], seed=3)

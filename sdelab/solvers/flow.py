@@ -121,6 +121,7 @@ class SiTHeun(FlowSDE):
 
 _RK = {row.key: row for row in runge_kutta.ROWS}
 _FLOW = "Lipman et al. (2023), eq. 1"
+_CLOCK = {"clock": "t"}  # though they start at alpha = 0 as no other solver in t does
 _SIT = "Ma et al. (2024), SiT, section 2"
 
 ROWS = (
@@ -129,10 +130,11 @@ ROWS = (
     replace(_RK["heun"], key="flow_heun", name="Flow matching Heun", family="flow", paper=_FLOW,
             oracle="diffusers FlowMatchHeunDiscreteScheduler"),
     replace(_RK["midpoint"], key="flow_midpoint", name="Flow matching midpoint", family="flow", paper=_FLOW),
-    Row("flow_sde", "SDE flow Euler (w = sigma)", "flow", FlowSDE, 1, 1, _SIT, True),
+    Row("flow_sde", "SDE flow Euler (w = sigma)", "flow", FlowSDE, 1, 1, _SIT, True, 1.0, measure=_CLOCK),
     Row("flow_sde_g2", "SDE flow Euler (w = g^2)", "flow", lambda: FlowSDE("g2"), 1, 1, _SIT, True, 1.0,
         oracle="euler_maruyama"),
-    Row("flow_sde_heun", "SDE flow Heun (w = sigma)", "flow", FlowSDEHeun, 2, 2, "Kloeden & Platen (1992), 15.1", True),
+    Row("flow_sde_heun", "SDE flow Heun (w = sigma)", "flow", FlowSDEHeun, 2, 2, "Kloeden & Platen (1992), 15.1", True,
+        1.0, measure={**_CLOCK, "strong_steps": (64, 128, 256)}),
     Row("sit_heun", "SiT SDE Heun (w = sigma)", "flow", SiTHeun, 1, 2, "Ma et al. (2024), SiT, public code", True,
-        note="The step's noise goes in before Heun's rule, which costs the second weak order; flow_sde_heun has it."),
+        1.0, measure=_CLOCK, note="The step's noise goes in before Heun's rule, which costs the second weak order; flow_sde_heun has it."),
 )  # fmt: skip

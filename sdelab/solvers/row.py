@@ -13,7 +13,8 @@ class Row:
     strong: strong order on one Brownian path, None if no path drives it. claimed: the paper's order where it is another
     one (a fraction is a strong order), and then ``note`` says why. oracle: the public twin it agrees with, or the route
     that checks it. dial: eta of the equation where it is not 1 for stochastic rows and 0 for the others. measure: what
-    :mod:`sdelab.orders` shall use instead of its defaults (steps, start, end, grid).
+    :mod:`sdelab.orders` shall use instead of its defaults (steps, range, grid, processes; weak_steps, weak_range;
+    strong_steps, strong_range, clock="t" for a path in t, truth="own" for noise that makes another SDE).
     """
 
     key: str

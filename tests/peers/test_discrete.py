@@ -136,26 +136,28 @@ def test_euler_ancestral_is_ddpm():
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("norm, rows", [("sample", 1), ("batch", 9)])
 def test_langevin_corrector(norm, rows, monkeypatch):
-    """Their means over the batch; for a batch of one that is the norm of the sample. Theirs holds e in float32."""
+    """Their means over the batch; for a batch of one that is the norm of the sample."""
     x, sigma = LAW.at(EDM, 0.5).sample(rows, seed=1, dtype=F64), 0.5
     scheduler, _ = score_sde(30, "scheduling_sde_ve", monkeypatch, iter([noise(0, x)]))
     theirs = scheduler.step_correct(song_score(x, sigma), x).prev_sample
     solver = sd.solvers.LangevinCorrector(0.16, norm=norm)
     ours = sd.solve(sd.Reverse(EDM, D_EDM, 1.0), solver, x, [0.6, sigma], seed=SEED)
-    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
 FLOW = sd.process.RectifiedFlow()
 D_FLOW = LAW.denoiser(FLOW)
 
 
+@pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("key, name", [("flow_euler", "FlowMatchEulerDiscreteScheduler"),
                                        ("flow_heun", "FlowMatchHeunDiscreteScheduler")])  # fmt: skip
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_flow_matching(key, name, shift):
-    """From noise to data at their own sigmas; diffusers steps in float32."""
+    """From noise to data at their own sigmas."""
     diffusers = pytest.importorskip("diffusers")
     scheduler = getattr(diffusers, name)(shift=shift)
     scheduler.set_timesteps(12)
@@ -167,7 +169,7 @@ def test_flow_matching(key, name, shift):
         v = (x.double() - D_FLOW(x.double(), at)) / at
         x = scheduler.step(v, t, x).prev_sample
     ours = sd.solve(sd.Reverse(FLOW, D_FLOW, 0.0), sd.solvers.row(key).make(), start, times)
-    torch.testing.assert_close(ours, x.double(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours, x.double(), rtol=1e-10, atol=1e-10)
 
 
 def test_flow_midpoint():

@@ -23,16 +23,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def double(monkeypatch):
-    """diffusers and k-diffusion make coefficients in the default type, and diffusers casts some to float32."""
-    kept = torch.get_default_dtype()
-    torch.set_default_dtype(F64)
-    monkeypatch.setattr(torch, "float32", F64)
-    yield
-    torch.set_default_dtype(kept)
-
-
 def close(a, b):
     torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 

@@ -5,6 +5,7 @@ is a failure.
 """
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def sampler(name, **options):
     return K, {"name": name, **options}
 
 
-def multi(order, kind="dpmsolver++", **options):
+def multi(order, kind: str = "dpmsolver++", **options: Any):
     """diffusers' multistep DPM-Solver; the kinds "sde-…" take the noise of a step."""
     return D, {"name": MULTI, "solver_order": order, "algorithm_type": kind, "sde": kind[:3] == "sde", **options}
 
@@ -85,8 +86,8 @@ def chain(variance, **options):
 
 SONG = LangevinCorrector(0.16, norm="batch")  # norms over the batch: not what the rows do by default
 EVEN = [900, 800, 700, 600, 500, 400, 300, 200, 100, 0]
-LOW = {"lower_order_final": True}
-HEUN = {"solver_type": "heun"}
+LOW: dict[str, Any] = {"lower_order_final": True}
+HEUN: dict[str, Any] = {"solver_type": "heun"}
 TWINS = [
     ("euler_maruyama", sde("euler")), ("milstein", sde("milstein")), ("milstein", sde("milstein", "stratonovich")),
     ("milstein_df", sde("milstein", grad_free=True)), ("milstein_df", sde("milstein", "stratonovich", grad_free=True)),
@@ -153,8 +154,9 @@ TWINS = [
 ]  # fmt: skip
 
 
-def differs(key, run, options, dtype, patch) -> None:
+def agree(key, twin, dtype, patch) -> None:
     """Compare a row with a twin; in double precision the peers' own casts to single are switched off."""
+    run, options = twin
     kept, tolerance = torch.get_default_dtype(), 1e-10 if dtype == torch.float64 else 1e-5
     if dtype == torch.float64:
         torch.set_default_dtype(dtype)
@@ -174,7 +176,7 @@ def test_a_row_agrees_with_its_twin(key, twin, dtype, monkeypatch):
     if sd.solvers.row(key).adaptive and dtype == torch.float32:
         assert "In single precision" in sd.solvers.row(key).note  # why not
         return
-    differs(key, *twin, dtype, monkeypatch)
+    agree(key, twin, dtype, monkeypatch)
 
 
 @pytest.mark.parametrize("dtype, fault", [(torch.float64, 1e-8), (torch.float32, 1e-4)], ids=["double", "single"])
@@ -182,7 +184,7 @@ def test_a_small_fault_would_be_seen(dtype, fault, monkeypatch):
     weights = sd.DPMpp2M.weights
     monkeypatch.setattr(sd.DPMpp2M, "weights", lambda *given: [w * (1 + fault) for w in weights(*given)])
     with pytest.raises(AssertionError, match="not close"):
-        differs("dpmpp_2m", *multi(2), dtype, monkeypatch)
+        agree("dpmpp_2m", multi(2), dtype, monkeypatch)
 
 
 def test_sra3_of_torchsde_with_its_sign_mended(monkeypatch):
@@ -191,13 +193,13 @@ def test_sra3_of_torchsde_with_its_sign_mended(monkeypatch):
     from torchsde._core.methods.tableaus import sra3
 
     monkeypatch.setattr(srk, "sra1", sra3)
-    run, options = sde("srk", additive=True)
+    twin = sde("srk", additive=True)
     with pytest.raises(AssertionError, match="not close"):
-        differs("sra3", run, options, torch.float64, monkeypatch)
+        agree("sra3", twin, torch.float64, monkeypatch)
     monkeypatch.setattr(sra3, "beta2", tuple(-b for b in sra3.beta2))
     for dtype in (torch.float64, torch.float32):
         with monkeypatch.context() as patch:
-            differs("sra3", run, options, dtype, patch)
+            agree("sra3", twin, dtype, patch)
 
 
 LIBRARIES = re.compile("diffusers|k-diffusion|torchsde|torchdiffeq|scipy")

@@ -61,16 +61,6 @@ def test_k_diffusion(make, name, options, eta):
     close(sd.solve(sd.Reverse(EDM, denoise, eta), make(), x, sigmas, brownian=path), theirs)
 
 
-@pytest.fixture
-def double(monkeypatch):
-    """diffusers makes its coefficients in the default type, and its DPM-Solver casts the state to float32."""
-    kept = torch.get_default_dtype()
-    torch.set_default_dtype(F64)
-    monkeypatch.setattr(torch, "float32", F64)
-    yield
-    torch.set_default_dtype(kept)
-
-
 def diffusers(scheduler, ts, step) -> torch.Tensor:
     """A run on the given times, the network predicting D; step(n, D, label, x) calls the scheduler."""
     scheduler.set_timesteps(STEPS)

@@ -14,6 +14,7 @@ import torch
 import torchdiffeq
 import torchsde
 from torch import Tensor
+from torchdiffeq._impl.rk_common import rk4_step_func
 
 import sdelab as sd
 from benchmarks.peers import ModelK, k_diffusion
@@ -49,12 +50,11 @@ def normal(dtype, lam_s: float, lam_t: float, eta: float) -> Tensor:
     return path(dtype)(a, b) / math.sqrt(b - a)
 
 
-def ours(key: str, process, x: Tensor, times, *, solver=None, **noise) -> Tensor:
+def ours(key: str, process, x: Tensor, times, *, solver=None, seed=None) -> Tensor:
     row = sd.solvers.row(key)
-    if row.stochastic and not noise:
-        noise = {"brownian": path(x.dtype)}
+    brownian = path(x.dtype) if row.stochastic and seed is None else None
     equation = sd.Reverse(process, LAW.denoiser(process), row.eta)
-    return sd.solve(equation, solver or row.make(), x, times, **noise)
+    return sd.solve(equation, solver or row.make(), x, times, seed, brownian=brownian)
 
 
 def eps(process, x: Tensor, t: float) -> Tensor:
@@ -66,14 +66,14 @@ def k_sampler(key, dtype, patch, name, **options):
     x, row = start(EDM, 5.0, dtype), sd.solvers.row(key)
     if row.strong is not None:
         options["noise_sampler"] = lambda s, t: normal(dtype, -math.log(s), -math.log(t), row.eta)
-    noise = {}
+    seed = None
     if "s_churn" in options:  # fresh noise, drawn in every step
         played = iter([sd.noise.normal(x.shape, SEED, (sd.noise.STEP, n), dtype=dtype) for n in range(STEPS)])
         patch.setattr(torch, "randn_like", lambda _: next(played))
-        noise = {"seed": SEED}
+        seed = SEED
     sample = getattr(k_diffusion(), f"sample_{name}")
     theirs = sample(ModelK(LAW.denoiser(EDM)), x, SIGMAS.to(dtype), disable=True, **options)
-    return ours(key, EDM, x, SIGMAS, **noise), theirs
+    return ours(key, EDM, x, SIGMAS, seed=seed), theirs
 
 
 def k_step(key, dtype, patch, name):
@@ -161,7 +161,7 @@ def discrete(key, dtype, patch, name):
     process = sd.process.EDM(sigma_max=times[0])
     denoise, x = LAW.denoiser(process), start(process, times[0], dtype)
     equation = sd.Reverse(process, lambda x, t: asked.append(t) or denoise(x, t), row.eta)
-    out = sd.solve(equation, row.make(), x, times, **({"brownian": path(dtype)} if row.stochastic else {}))
+    out = sd.solve(equation, row.make(), x, times, brownian=path(dtype) if row.stochastic else None)
     module, lam = importlib.import_module(type(scheduler).__module__), [-math.log(t) for t in times[:-1]]
     played = iter([*(normal(dtype, a, b, row.eta) for a, b in itertools.pairwise(lam)), torch.zeros_like(x)])
     patch.setattr(module, "randn_tensor", lambda *_, **__: next(played), raising=False)
@@ -330,7 +330,7 @@ def torch_ode(key, dtype, patch, method, solver=None, on_edm=False, **options):
 
 def rk4(key, dtype, patch):
     """torchdiffeq's "rk4" is Kutta's 3/8 rule; the classical one stands beside it, without a name."""
-    step, x = torchdiffeq._impl.rk_common.rk4_step_func, sd.noise.normal((3, 2), 1, dtype=dtype)
+    step, x = rk4_step_func, sd.noise.normal((3, 2), 1, dtype=dtype)
     theirs = x
     for s, t in itertools.pairwise(LINE.tolist()):
         theirs = theirs + step(lambda t, y, perturb=None: drift(y, float(t)), s, t - s, t, theirs)
