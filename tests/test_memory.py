@@ -44,7 +44,7 @@ class Census(TorchDispatchMode):
 def peak(equation, solver, steps: int) -> int:
     """States alive at most in a run: the one it starts from, its own, and what the network returns."""
     times = sd.grids.logsnr(PROCESS, steps, t_start=0.9).tolist()
-    for dtype in (torch.float32, torch.float64):  # what the noise writes over is kept from run to run
+    for dtype in (torch.float64, torch.float32):  # what the noise writes over is kept from run to run, of one type
         sd.noise.normal(SHAPE, 0, dtype=dtype, device=torch.device("cpu"))
     with Census() as census:
         sd.solve(equation, solver, torch.ones(SHAPE), times, seed=0, progress=False)
@@ -58,9 +58,9 @@ ABOVE = {
     "seeds_3": 9,  # three values and three normals of a step
     "sra3": 8,  # three values and two normals
     "rk4_ancestral": 8,  # four slopes and a normal
-    "restart": 8,  # a Heun step of its own between two of the run
     "reversible_heun": 9,  # a second state with its slope, and the start of the run
-    "rk45": 20, "tsit5_adaptive": 20, "bosh23": 14, "dpm_adaptive": 10, "dpm_adaptive_2": 10,  # slopes and error norms
+    "rk45": 15, "tsit5_adaptive": 15, "bosh23": 12,  # slopes, both solutions and the error between them
+    "dpm_adaptive": 8, "dpm_adaptive_2": 9,  # both solutions, the last one and the values of a step tried again
     "ttm2": 12, "exp_taylor_2": 12,  # the network's derivative along the trajectory
 }  # fmt: skip
 WHOLE = {"picard"}  # all steps of its window at once are what it is

@@ -15,7 +15,8 @@ def worst(scaled: Tensor) -> float:
     if scaled.numel() == 0:
         return 0.0
     wide = scaled.detach().to(torch.promote_types(scaled.dtype, torch.float32))  # half precision squares overflow
-    return float(wide.reshape(len(wide), -1).square().mean(1).sqrt().max())
+    rows = wide.reshape(len(wide), -1)
+    return float(torch.linalg.vector_norm(rows, dim=1).max()) / math.sqrt(rows.shape[1])
 
 
 class Adaptive:
@@ -53,7 +54,9 @@ class Adaptive:
         return {"h": None, "old": 1.0, "at": None, "slope": None}
 
     def _error(self, x: Tensor, new: Tensor, difference: Tensor) -> float:
-        return worst(difference / (self.atol + self.rtol * torch.maximum(x.abs(), new.abs())))
+        size = x.detach().abs()
+        torch.maximum(size, new.detach().abs(), out=size)
+        return worst(torch.div(difference.detach(), size.mul_(self.rtol).add_(self.atol), out=size))
 
     def first(self, equation, x: Tensor, s: float, span: float, k: Tensor) -> float:
         """Hairer's first step: 0.01 |x|/|f| tried by Euler, then the step that makes h^q max(|f|, |f'|) a hundredth."""
@@ -93,6 +96,7 @@ class Adaptive:
             else:  # also NaN: try again with less
                 self.rejected += 1
                 k, h = ks[0], size * (max(0.2, 0.9 * error ** (-1 / q)) if error < float("inf") else 0.2)
+            del ks, new  # make room for those of the next attempt
         memory.update(h=h, at=x, slope=k)
         return x
 

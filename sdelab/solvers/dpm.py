@@ -160,7 +160,8 @@ class DPMAdaptive:
 
     def error(self, high: Tensor, low: Tensor, before: Tensor) -> float:
         high, low, before = high.detach(), low.detach(), before.detach()
-        delta = torch.maximum(low.abs(), before.abs()).mul_(self.rtol).clamp_min_(self.atol)
+        delta = low.abs()
+        torch.maximum(delta, before.abs(), out=delta).mul_(self.rtol).clamp_min_(self.atol)
         return worst((high - low).div_(delta))
 
     def step(self, equation, x: Tensor, entry, memory, draw) -> Tensor:

@@ -136,5 +136,6 @@ ROWS = (
     Row("flow_sde_heun", "SDE flow Heun (w = sigma)", "flow", FlowSDEHeun, 2, 2, "Kloeden & Platen (1992), 15.1", True,
         1.0, measure={**_CLOCK, "strong_steps": (64, 128, 256)}),
     Row("sit_heun", "SiT SDE Heun (w = sigma)", "flow", SiTHeun, 1, 2, "Ma et al. (2024), SiT, public code", True,
-        1.0, measure=_CLOCK, note="The step's noise goes in before Heun's rule, which costs the second weak order; flow_sde_heun has it."),
+        1.0, measure=_CLOCK,
+        note="The step's noise goes in before Heun's rule, which costs the second weak order; flow_sde_heun has it."),
 )  # fmt: skip

@@ -77,9 +77,11 @@ class RungeKutta(Classical):
         return ks
 
     def combine(self, x: Tensor, ks, h: float, weights) -> Tensor:
+        total = None
         for w, k in zip(weights, ks, strict=False):
-            x = torch.add(x, k, alpha=h * w) if w else x
-        return x
+            if w:
+                total = torch.add(x, k, alpha=h * w) if total is None else total.add_(k, alpha=h * w)
+        return x if total is None else total
 
 
 class Euler(RungeKutta):

@@ -137,7 +137,8 @@ class Restart:
         for jump, inner, afresh in entry:
             if jump is not None:
                 z, scale = draw(None, None, x, jump[1])
-                x = torch.add(x * jump[0], z, alpha=scale)
+                x = (x * jump[0]).add_(z, alpha=scale)
+                del z
             if afresh:
                 memory["inner"] = self.solver.start() | {"keep_states": memory["keep_states"]}
             x = self.solver.step(equation, x, inner, memory["inner"], draw)
