@@ -50,7 +50,8 @@ def built(root: Path, language: str, text: str, results: dict | None = None) -> 
 @pytest.fixture(scope="module", params=LANGUAGES)
 def page(request, tmp_path_factory):
     """(language, the HTML of the page)."""
-    html, complaints = built(tmp_path_factory.mktemp(request.param), request.param, source(request.param))
+    text = re.sub(r"\([./\w]+\.(ipynb|md)\)", "(https://example.org)", source(request.param))  # pages not built here
+    html, complaints = built(tmp_path_factory.mktemp(request.param), request.param, text)
     assert not complaints
     return request.param, html
 
@@ -108,7 +109,7 @@ def test_both_editions_show_the_same():
     shown = {}
     for language in LANGUAGES:
         text = source(language)
-        roles = re.findall(r"\{(measured|solver|grid)\}`([^`]+)`", text)
+        roles = re.findall(r"\{(measured|calls|solver|grid)\}`([^`]+)`", text)
         directives = re.findall(r"```\{(sdelab-[a-z-]+)\} ?(.*)\n(:.*)?", text)
         shown[language] = directives, sorted(roles), re.findall(r"^\((.*)\)=$", text, re.M)
     assert shown["ja"] == shown["en"]
@@ -127,12 +128,21 @@ def test_every_benchmark_is_on_the_page():
         ("```{sdelab-solvers} flwo\n```", {"orders": "{}"}, "no solver is of the families"),
         ("{measured}`ddim weak`", {"orders": '{"ddim": {"vp": 1.0}}'}, "measured of ddim"),
         ("{grid}`karas`", {}, "no grid"),
+        ("{calls}`dimm 20`", {}, "did you mean 'ddim'"),
         ("```{sdelab-race} ring8:VP\n```", {"race": "{}"}, "python -m benchmarks race"),
     ],
-    ids=["no file", "a row not measured", "a family misspelt", "a kind not measured", "a grid misspelt", "no problem"],
+    ids=[
+        "no file",
+        "a row not measured",
+        "a family misspelt",
+        "a kind not measured",
+        "a grid misspelt",
+        "a solver misspelt",
+        "no problem",
+    ],
 )
 def test_what_is_missing_stops_the_build(text, results, told, tmp_path):
-    with pytest.raises(ExtensionError, match=told):
+    with pytest.raises((ExtensionError, ValueError), match=told):
         built(tmp_path, "en", f"# Page\n\n{text}\n", results)
 
 
@@ -140,6 +150,20 @@ def test_a_range_of_measured_orders(tmp_path):
     results = {"orders": '{"ddim": {"vp": 0.996, "edm": 1.04, "flow": -0.001}, "ddpm": {"weak": 1.0, "strong": 1.0}}'}
     html, _ = built(tmp_path, "en", "# Page\n\n{measured}`ddim`, {measured}`ddim edm`, {measured}`ddpm`\n", results)
     assert re.findall(r'class="measured">([^<]*)<', html) == ["0.00–1.04", "1.04", "1.00"]
+
+
+def test_calls_of_a_run(tmp_path):
+    html, _ = built(tmp_path, "en", "# Page\n\n{calls}`ddim 20`, {calls}`edm_heun 20`, {calls}`restart 20`\n", {})
+    restart = sd.solvers.row("restart").calls(19) + 1
+    assert re.findall(r'class="measured">([^<]*)<', html) == ["20", "39", f"{restart}"]
+
+
+def test_every_named_row_in_a_benchmark_leads_to_the_table(page):
+    _, html = page
+    race = re.search(r'<table[^>]*"[^"]*figures.*?</table>', html, re.S)
+    assert race and len(re.findall(r'href="#solver-', race[0])) == sum(
+        len(made["best"]) for made in kept(RESULTS / "race.json", {}).values()
+    )
 
 
 def test_figures_have_two_digits():

@@ -6,10 +6,11 @@ from sphinx.util.docutils import SphinxDirective
 
 import sdelab as sd
 
-from .solvers import Reader, table
+from .solvers import NBSP, Reader, linked, table
 
 WORDS = {
     "what": {"ja": "解法", "en": "solver"},
+    "what by calls": {"ja": "解法(列は評価回数)", "en": "solver (columns: calls)"},
     "ours": {"ja": "sdelab", "en": "sdelab"},
     "peers": {"ja": "既存の実装", "en": "peers"},
     "share": {"ja": "最速の既存実装との比", "en": "to the fastest peer"},
@@ -29,6 +30,7 @@ WORDS = {
     "tolerance": {"ja": "許容誤差", "en": "tolerance"},
     "rejected": {"ja": "棄却", "en": "rejected"},
     "error": {"ja": "誤差", "en": "error"},
+    "exponential grid": {"ja": "(刻みは exponential)", "en": ", exponential grid"},
     "on a path": {"ja": "(ブラウン経路)", "en": " on a Brownian path"},
     "on an SDE": {"ja": "(SDE)", "en": " on an SDE"},
     "on an ODE": {"ja": "(ODE)", "en": " on an ODE"},
@@ -54,9 +56,10 @@ class Bench(Reader, SphinxDirective):
 
     def named(self, what: str) -> list:
         """A row's key or a peer's sampler, as it stands in a cell."""
-        key, _, where = what.partition(" on ")
+        key, mark, where = what.partition(" on ") if " on " in what else what.partition(", ")
         if any(key == row.key for row in sd.solvers.table):
-            return [nodes.literal("", key), nodes.Text(self.word(f"on {where}", WORDS) if where else "")]
+            rest = where if mark == ", " else f"on {where}"
+            return [linked(key), nodes.Text(self.word(rest, WORDS) if rest in WORDS else f"{mark}{where}")]
         return [nodes.Text(self.word(what, WORDS) if what in WORDS else what)]
 
 
@@ -75,8 +78,9 @@ class RaceBest(Bench):
 
     def configured(self, record: dict) -> list:
         """Error, and in small letters what made it."""
-        what = f"{record['sampler']}, {record['grid']} {record['end']}"
-        return [nodes.Text(f"{short(record['error'])} "), nodes.inline("", what, classes=["small"])]
+        small = nodes.inline("", "", *self.named(record["sampler"]), classes=["small"])
+        small += nodes.Text(f", {record['grid']}{NBSP}{record['end']}")
+        return [nodes.Text(f"{short(record['error'])} "), small]
 
 
 class Race(Bench):
@@ -88,10 +92,10 @@ class Race(Bench):
         """One row per solver."""
         made = self.problem("race")
         budgets = list(made["best"])
-        rows: list = [[*self.words("what"), *budgets]]
+        rows: list = [[*self.words("what by calls"), *budgets]]
         rows.append([self.word("best peer", WORDS), *(short(made["best"][b]["peer"]["error"]) for b in budgets)])
         for key, errors in ranked(made["rows"], "20"):
-            rows.append([[nodes.literal("", key)], *(short(errors[b]) for b in budgets)])
+            rows.append([self.named(key), *(short(errors[b]) for b in budgets)])
         return [table(rows, (30, *[10] * len(budgets)), "figures")]
 
 
@@ -104,7 +108,7 @@ class Stochastic(Bench):
         for problem, made in self.results("stochastic").items():
             budgets = list(next(iter(made["ours"].values())))
             floor = [short(made["floor"])] * len(budgets)
-            rows: list = [self.words("what") + budgets, self.words("exact") + floor]
+            rows: list = [self.words("what by calls") + budgets, self.words("exact") + floor]
             for name, errors in ranked(made["peers"] | made["ours"], "20"):
                 rows.append([self.named(name), *(short(errors.get(b)) for b in budgets)])
             out += [title(problem), table(rows, (36, *[12] * len(budgets)), "figures")]
@@ -120,8 +124,8 @@ class Adaptive(Bench):
         for problem, records in self.results("adaptive").items():
             rows: list = [self.words("what", "tolerance", "calls", "rejected", "error")]
             for r in sorted(records, key=lambda r: ("tol" not in r, r["what"], r["nfe"])):
-                tolerance = f"{r['tol']:g}" if "tol" in r else ""
-                figures = [tolerance, f"{r['nfe']}", f"{r.get('rejected', '')}", short(r["error"])]
+                tolerance = exponent(r["tol"], 0) if "tol" in r else "–"
+                figures = [tolerance, f"{r['nfe']}", f"{r.get('rejected', '–')}", short(r["error"])]
                 rows.append([self.named(r["what"]), *figures])
             out += [title(problem), table(rows, (40, 14, 14, 14, 16), "figures")]
         return out
@@ -159,7 +163,7 @@ class Overhead(Bench):
 
 def title(text: str) -> nodes.paragraph:
     """What a table is about, above it."""
-    return nodes.paragraph("", "", nodes.strong("", text.replace(":", " ")))
+    return nodes.paragraph("", "", nodes.strong("", text.replace(":", " ")), classes=["table-title"])
 
 
 def ranked(rows: dict, budget: str) -> list:
@@ -173,8 +177,13 @@ def short(value: float | None) -> str:
         return "–"
     if 0.1 <= value < 99.5:
         return f"{value:#.2g}".rstrip(".")
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
+    return exponent(value, 1)
+
+
+def exponent(value: float, digits: int) -> str:
+    """1.2e-3, with no zeros in the exponent."""
+    mantissa, power = f"{value:.{digits}e}".split("e")
+    return f"{mantissa}e{int(power)}"
 
 
 def setup(app):

@@ -133,13 +133,21 @@ class Measured(Reader, SphinxRole):
         return [nodes.inline("", "–".join(dict.fromkeys(ends)), classes=["measured"])], []
 
 
+class Calls(SphinxRole):
+    """`{calls}`KEY STEPS``: network calls of a run of that many steps whose last one goes to sigma = 0."""
+
+    def run(self):
+        """The number; the step to 0 is one call for every solver."""
+        key, _, steps = self.text.partition(" ")
+        return [nodes.inline("", f"{sd.solvers.row(key).calls(int(steps) - 1) + 1}", classes=["measured"])], []
+
+
 class SolverLink(SphinxRole):
     """`{solver}`KEY``: a solver's key, leading to its row on the same page."""
 
     def run(self):
         """The link; an unknown key is an error."""
-        key = sd.solvers.row(self.text).key
-        return [nodes.reference("", "", nodes.literal("", key), refid=f"solver-{key}", internal=True)], []
+        return [linked(sd.solvers.row(self.text).key)], []
 
 
 class GridName(SphinxRole):
@@ -150,6 +158,11 @@ class GridName(SphinxRole):
         if self.text not in sd.grids.table:
             raise ExtensionError(f"{self.text} is no grid of sd.grids.table")
         return [nodes.literal("", self.text)], []
+
+
+def linked(key: str) -> nodes.reference:
+    """A solver's key as a link to its row."""
+    return nodes.reference("", "", nodes.literal("", key), refid=f"solver-{key}", internal=True)
 
 
 def figure(value: float) -> str:
@@ -180,6 +193,6 @@ def paragraphs(cell) -> list:
 def setup(app):
     """Register with Sphinx."""
     app.add_directive("sdelab-solvers", Solvers)
-    for name, role in (("measured", Measured), ("solver", SolverLink), ("grid", GridName)):
+    for name, role in (("measured", Measured), ("calls", Calls), ("solver", SolverLink), ("grid", GridName)):
         app.add_role(name, role())
     return {"parallel_read_safe": True, "parallel_write_safe": True}
