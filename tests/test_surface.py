@@ -34,6 +34,26 @@ def test_table_rows_say_everything():
     assert len({row.key for row in sd.solvers.table}) == len(sd.solvers.table)
 
 
+@pytest.mark.parametrize(
+    "name, told",
+    [
+        ("DPM++ 2M Karras", "'dpmpp_2m' and grid='karras'"),
+        ("DPM++ 3M SDE Exponential", "'dpmpp_3m_sde' and grid='exponential'"),
+        ("DPM2 a SGM Uniform", "'dpm_2_ancestral' and grid='sgm_uniform'"),
+        ("DPM fast", "did you mean 'dpm_fast'\\?"),
+        ("DPM adaptive", "did you mean 'dpm_adaptive'\\?"),
+        ("Euler a", "did you mean 'euler_ancestral'\\?"),
+        ("LMS Karras", "'lms' and grid='karras'"),
+        ("UniPC", "did you mean 'unipc'"),
+        ("dpmpp2m", "did you mean 'dpmpp_2m'"),
+        ("xyzzy", "sd.solvers.table lists them all"),
+    ],
+)
+def test_names_of_image_tools_lead_to_rows(name, told):
+    with pytest.raises(ValueError, match=told):
+        sd.solvers.row(name)
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_global_random_state_and_no_pickle(path):
     text = path.read_text("utf8")

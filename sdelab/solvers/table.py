@@ -4,7 +4,9 @@ A table that cannot be silently wrong: the order tests measure every row against
 file of its class; this file only gathers them.
 """
 
-from .._checks import named
+import difflib
+
+from .. import grids
 from . import (
     adams_bashforth,
     adaptive,
@@ -79,8 +81,20 @@ table: tuple[Row, ...] = (
 )
 
 _by_key = {r.key: r for r in table}
+_spoken = {r.name.casefold(): r.key for r in table} | {key: key for key in _by_key}
 
 
 def row(key: str) -> Row:
-    """The row of that key; an unknown one raises ``ValueError`` listing the near ones."""
-    return named(_by_key, key, "solver")
+    """The row of that key; another raises ``ValueError`` with near ones, also for the names that image tools show."""
+    if key in _by_key:
+        return _by_key[key]
+    words = str(key).casefold().split()
+    for n in range(1, len(words)):  # "DPM++ 2M Karras" is a solver and a grid
+        solver, grid = _spoken.get(" ".join(words[:n])), "_".join(words[n:])
+        if solver and grid in grids.table:
+            raise ValueError(f"unknown solver {key!r}; it is a solver and a grid: {solver!r} and grid={grid!r}")
+    text = " ".join(words)
+    near = [text] if text in _spoken else difflib.get_close_matches(text, _spoken, 4, 0.5)
+    told = " or ".join(map(repr, list(dict.fromkeys(_spoken[name] for name in near))[:3]))
+    hint = f"did you mean {told}?" if near else "sd.solvers.table lists them all"
+    raise ValueError(f"unknown solver {key!r}; {hint}")
