@@ -1,10 +1,12 @@
 """Time of a step beyond its network calls, ours beside the peers', in one interleaved run on one thread.
 
 The network is one multiplication. The bound is that call and one in-place lerp; a ratio of 1 would be a sampler that
-costs nothing more. Times are CPU times of the thread (the least of several runs), so that other work on the machine
-does not count. Ours include the plan of the grid; the peers' schedulers are set up before the clock starts.
+costs nothing more. A share is what ours takes beyond the network's calls, over what the fastest peer takes beyond them.
+Times are CPU times of the thread (the least of several runs), so that other work on the machine does not count. They
+include what a run sets up for its number of steps: our plan of the grid, the schedulers' ``set_timesteps``.
 """
 
+import functools
 import importlib
 import inspect
 import time
@@ -54,6 +56,11 @@ def half(x: Tensor, t=None) -> Tensor:
     return x * 0.5
 
 
+def repeat(one: Callable[[], object]) -> None:
+    for _ in range(STEPS):
+        one()
+
+
 def seconds(run: Callable[[], object]) -> float:
     start = time.thread_time()
     run()
@@ -66,15 +73,16 @@ def interleaved(runs: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> 
     return {name: min(t[name] for t in times) for name in runs}
 
 
-def ours(key: str, x: Tensor, brownian: bool = False) -> tuple[Callable[[], object], int]:
-    """(a run of STEPS steps, network calls in it)."""
+def ours(key: str, x: Tensor, path: str = "") -> tuple[Callable[[], object], int]:
+    """(a run of STEPS steps, network calls in it); ``path``: "any times" or "knots" for a Brownian path."""
     row, process = sd.solvers.row(key), sd.process.VP()
     equation, ts = sd.Reverse(process, half, row.eta), sd.grids.logsnr(process, STEPS).tolist()
-    ends = [float((2 * process.lam(t)).exp()) for t in (ts[0], ts[-1])]
+    clock = [float((2 * process.lam(t)).exp()) for t in ts]
+    knots = clock if path == "knots" else None
 
     def run():
-        path = sd.Brownian(x.shape, *ends, seed=0, dtype=x.dtype) if brownian else None
-        return sd.solve(equation, row.make(), x, ts, seed=0, brownian=path, progress=False)
+        brownian = sd.Brownian(x.shape, clock[0], clock[-1], seed=0, dtype=x.dtype, knots=knots) if path else None
+        return sd.solve(equation, row.make(), x, ts, seed=0, brownian=brownian, progress=False)
 
     return run, row.calls(STEPS)
 
@@ -85,16 +93,13 @@ def diffusers_run(name: str, options: dict, x: Tensor) -> tuple[Callable[[], obj
     data = name.startswith(("DPM", "DEIS", "UniPC", "DDIM", "DDPM"))  # the others know no "sample"
     kind = {"prediction_type": "sample" if data else "epsilon"} if "prediction_type" in knows else {}
 
-    def make():
-        scheduler = getattr(module, name)(**kind, **options)
-        scheduler.set_timesteps(STEPS)
-        return scheduler
-
-    ready = [make() for _ in range(ROUNDS + 1)]
-    calls = len(ready[0].timesteps)
+    scheduler = getattr(module, name)(**kind, **options)
+    scheduler.set_timesteps(STEPS)
+    calls = len(scheduler.timesteps)
 
     def run():
-        scheduler, y = ready.pop(), x
+        y = x
+        scheduler.set_timesteps(STEPS)
         scheduler.is_scale_input_called = True
         for t in scheduler.timesteps:
             y = scheduler.step(half(y), t, y).prev_sample
@@ -155,9 +160,9 @@ def measure(shape) -> list[dict]:
     warnings.simplefilter("ignore")
     x = sd.noise.normal(shape, 1)
     y = x.clone()
-    runs: dict[str, Callable[[], object]] = {"bound": lambda: [y.lerp_(half(y), 0.1) for _ in range(STEPS)]}
-    calls = {"bound": STEPS}
-    runs["one Gaussian draw"], calls["one Gaussian draw"] = lambda: [torch.randn_like(y) for _ in range(STEPS)], STEPS
+    floors = {"bound": lambda: y.lerp_(half(y), 0.1), "call": lambda: half(y), "draw": lambda: torch.randn_like(y)}
+    runs: dict[str, Callable[[], object]] = {name: functools.partial(repeat, one) for name, one in floors.items()}
+    calls = dict.fromkeys(floors, STEPS)
     pairs: list[tuple[str, str, list[str]]] = []  # (what, our run, the peers' runs)
 
     def add(name, run, count):
@@ -170,8 +175,10 @@ def measure(shape) -> list[dict]:
         theirs += [add(f"k-diffusion {n} {key}", *k_run(n, o, x, plain=True)) for n, o in samplers]
         pairs.append((key, mine, theirs))
     for key, name in PATHS.items():
-        mine = add(f"{key} on a path", *ours(key, x, brownian=True))
-        pairs.append((f"{key} on a path", mine, [add(f"k-diffusion {name}, tree", *k_run(name, {}, x, plain=False))]))
+        theirs = [add(f"k-diffusion {name}, tree", *k_run(name, {}, x, plain=False))]
+        for path in ("any times", "knots"):
+            mine = add(f"{key} on a path, {path}", *ours(key, x, path))
+            pairs.append((mine, mine, theirs))
     for table, our, their, library in (
         (SDES, our_sde, torchsde_run, "torchsde"),
         (ODES, our_ode, torchdiffeq_run, "torchdiffeq"),
@@ -186,11 +193,12 @@ def measure(shape) -> list[dict]:
     )
     bound = times["bound"] / STEPS
     per_call = {name: times[name] / calls[name] / bound for name in runs}
-    draw = {"what": "one Gaussian draw (torch.randn)", "ours": round(per_call["one Gaussian draw"], 2), "peers": {}}
+    call = per_call["call"]
+    draw = {"what": "one Gaussian draw (torch.randn)", "ours": round(per_call["draw"], 2), "peers": {}}
     return [
         {"what": what, "ours": round(per_call[mine], 2),
          "peers": {name: round(per_call[name], 2) for name in theirs},
-         "share": round(per_call[mine] / min(per_call[name] for name in theirs), 3)}
+         "share": round((per_call[mine] - call) / (min(per_call[name] for name in theirs) - call), 3)}
         for what, mine, theirs in pairs
     ] + [draw]  # fmt: skip
 
@@ -198,6 +206,7 @@ def measure(shape) -> list[dict]:
 def main() -> None:
     """All shapes, printed and kept in results/overhead.json."""
     torch.set_num_threads(1)
+    torch.empty(6 << 20)  # once freed, the allocator keeps blocks as large, as in any process that has run a network
     found = [{"shape": list(shape), "records": measure(shape)} for shape in SHAPES]
     keep(RESULTS / "overhead.json", found)
     for part in found:

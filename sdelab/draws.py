@@ -4,8 +4,8 @@
 N(0, std^2): see :mod:`sdelab.solve`.
 """
 
-import itertools
 import math
+from collections.abc import Sequence
 from typing import SupportsIndex
 
 from torch import Tensor
@@ -17,18 +17,21 @@ _AHEAD = 1 << 17  # numbers drawn in one go where states are small: a call has i
 
 def fresh(seed: SupportsIndex, first: SupportsIndex, steps: int):
     """Noise from the seed: step n has the key (STEP, n), its further draws (STEP, n, 1), (STEP, n, 2), …"""
-    blocks: dict[int, tuple[int, Tensor]] = {}
+    blocks: dict[int, tuple[int, Sequence[Tensor]]] = {}  # of the j-th draws: the first step, and one for each step
 
     def drawer(n: int):
-        count = itertools.count()
+        j = -1
 
         def draw(a: float | None, b: float | None, x: Tensor, std: float, area: bool = False) -> tuple[Tensor, float]:
-            j = next(count)
-            if j not in blocks or not 0 <= n - blocks[j][0] < len(blocks[j][1]):
+            nonlocal j
+            j += 1
+            start, block = blocks.pop(j, (0, ()))
+            if not 0 <= n - start < len(block):
                 ahead = range(n, min(steps, n + max(1, _AHEAD // max(1, x.numel()))))
                 keys = [(noise.STEP, m, j) if j else (noise.STEP, m) for m in ahead]
-                blocks[j] = n, noise.normals(x.shape, seed, keys, first, x.dtype, x.device)
-            start, block = blocks[j] if len(blocks[j][1]) > 1 else blocks.pop(j)
+                start, block = n, noise.normals(x.shape, seed, keys, first, x.dtype, x.device).unbind()
+            if len(block) > 1:
+                blocks[j] = start, block
             return block[n - start], std
 
         return draw

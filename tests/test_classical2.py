@@ -152,7 +152,7 @@ def test_adaptive_work_buys_precision_on_one_path(equation):
 def test_rejection_on_one_path_does_not_bias_the_noise():
     """What the run sees of W over each unit of time has variance 1; if a rejected step drew afresh, small increments
     would be favoured, and it does not."""
-    T, path = 600, LevyBrownian((1, 1), 0.0, 600.0, seed=3, dtype=F64)
+    T, path = 1200, LevyBrownian((1, 1), 0.0, 1200.0, seed=3, dtype=F64)
     asked: list[tuple[float, float, float]] = []
     fresh = lambda a, b: math.sqrt(b - a) * sd.noise.normal((1, 1), 7, (1, len(asked)), dtype=F64)  # noqa: E731
     found = []

@@ -4,7 +4,7 @@ import math
 
 from ..sde import Stratonovich
 from .row import Row
-from .scheme import Scheme, additive
+from .scheme import Scheme, additive, total
 
 
 class EulerMaruyama(Scheme):
@@ -17,7 +17,7 @@ class EulerMaruyama(Scheme):
     order, nfe = 1, 1
 
     def advance(self, sde, x, s, t, W, H):
-        return x + (t - s) * sde.drift(x, s) + sde.diffusion(x, s) * W
+        return total(x, (t - s, sde.drift(x, s)), (sde.diffusion(x, s), W))
 
 
 class Milstein(Scheme):
@@ -43,18 +43,16 @@ class Milstein(Scheme):
         a, correction = sde.drift, abs(h)
         if isinstance(sde, Stratonovich):
             a, correction = sde.stratonovich, 0.0
-        ah = h * a(x, s)
+        a = a(x, s)
         b, slope = (sde.diffusion(x, s), 0.0) if self.derivative_free else sde.with_slope(x, s)
-        new = x + ah + b * W
+        new = total(x, (h, a), (b, W))
         if additive(b, x):
             return new
         if self.derivative_free:
             root = math.sqrt(abs(h))
-            support = x + b * root + (ah if correction else 0.0)
-            bb = (sde.diffusion(support, s) - b) / root
-        else:
-            bb = b * slope
-        return new + 0.5 * bb * (W * W - correction)
+            up = sde.diffusion(total(x, (root, b), (h, a) if correction else (0.0,)), s)
+            b, slope = up - b, 1 / root
+        return total(new, (0.5 * b, slope * (W * W - correction)))
 
 
 ROWS = (

@@ -273,7 +273,9 @@ class Linear:
             del past[: seen - 1]  # values at inner nodes serve this step only
         if not entry.remember:
             del past[0]
-        del past[self.history + (entry.correct is not None) if entry.hold is None else entry.hold :]
+        held = self.history + (entry.correct is not None) if entry.hold is None else entry.hold
+        if len(past) > held:
+            del past[held:]
         memory["mine"] = y
         return y
 

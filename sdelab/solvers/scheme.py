@@ -67,6 +67,26 @@ class Named:
         return self.diffusion(y, t), 0.0
 
 
+def total(x, *terms) -> Any:
+    """x plus the product of each term, whose factors are numbers and at most two tensors, or a Form where x is one.
+
+    On tensors a term costs one pass, and only the first makes a new tensor.
+    """
+    out = x
+    for term in terms:
+        c = math.prod(f for f in term if isinstance(f, (int, float)))
+        factors = [f for f in term if not isinstance(f, (int, float))]
+        if c == 0 or not factors:
+            continue
+        if not torch.is_tensor(x):
+            out = out + c * factors[0]
+        elif len(factors) == 1:
+            out = torch.add(x, factors[0], alpha=c) if out is x else out.add_(factors[0], alpha=c)
+        else:
+            out = torch.addcmul(x, *factors, value=c) if out is x else out.addcmul_(*factors, value=c)
+    return out
+
+
 def additive(b, x) -> bool:
     """Whether b is noise that does not depend on the state, by its shape (a number, or not of x's shape)."""
     return not (torch.is_tensor(b) and b.shape == x.shape)
@@ -124,9 +144,9 @@ class Scheme(Linear):
 
 
 def scaled(drawn: tuple[Tensor, float]) -> Tensor:
-    """What ``draw`` returned, as one tensor."""
+    """What ``draw`` returned, as one tensor: a path's increment as it is, fresh noise (nobody else's) in its place."""
     z, scale = drawn
-    return z * scale
+    return z if scale == 1 else z.mul_(scale)
 
 
 def stages(calls: list[tuple[float, Form]], end: Form, noise) -> tuple[Stage, ...]:

@@ -11,7 +11,7 @@ import torch
 
 from .linear import Entry
 from .row import Row
-from .scheme import Scheme, additive
+from .scheme import Scheme, additive, total
 
 
 class SRATableau(NamedTuple):
@@ -99,18 +99,11 @@ class SRA(Additive):
 def sra(tableau: SRATableau, sde, x, s: float, t: float, W, H):
     h, J, (A, B, alpha, d, beta1, beta2) = t - s, 0.5 * W + H, tableau
     b = [sde.diffusion(x, s + r * h) for r in d]
-    a, new = [], x
-    for i, (row, noise) in enumerate(zip(A, B, strict=True)):
-        y = x
-        for w, v in zip(row, a, strict=True):
-            y = y + (h * w) * v if w else y
-        for w, v in zip(noise, b, strict=False):
-            y = y + (w * v) * J if w else y
+    a = []
+    for row, noise in zip(A, B, strict=True):
+        y = total(x, *_each(h, row, a), *_each(J, noise, b))
         a.append(sde.drift(y, s + sum(row) * h))
-        new = new + (h * alpha[i]) * a[i]
-    for w1, w2, v in zip(beta1, beta2, b, strict=True):
-        new = new + v * (w1 * W + w2 * J) if w1 or w2 else new
-    return new
+    return total(x, *_each(h, alpha, a), *_each(W, beta1, b), *_each(J, beta2, b))
 
 
 class SRK(Scheme):
@@ -141,24 +134,24 @@ class SRK(Scheme):
         h, J, (A0, B0, alpha, A1, B1, beta) = t - s, 0.5 * W + H, self.tableau
         size = abs(h)
         root, W2 = math.sqrt(size), W * W
-        I = (W, (W2 - size) * (0.5 / root), J, W * (W2 - 3 * size) * (1 / (6 * size)))
-        a, bs, new = [], [b], x
+        I = (W, (W2 - size).mul_(0.5 / root), J, W * (W2 - 3 * size).mul_(1 / (6 * size)))
+        a, bs = [], [b]
         for i, row in enumerate(A1):
             if i < len(A0):
-                a.append(sde.drift(_plus(_plus(x, A0[i], a, h), B0[i], bs, J), s + sum(A0[i]) * h))
-                new = new + (h * alpha[i]) * a[i]
+                y = total(x, *_each(h, A0[i], a), *_each(J, B0[i], bs))
+                a.append(sde.drift(y, s + sum(A0[i]) * h))
             if i:
-                y = _plus(_plus(x, row, a, h), B1[i], bs, root)
+                y = total(x, *_each(h, row, a), *_each(root, B1[i], bs))
                 bs.append(sde.diffusion(y, s + sum(row) * h))
-        for i, v in enumerate(bs):
-            new = new + v * sum(w[i] * z for w, z in zip(beta, I, strict=True) if w[i])
-        return new
+        noise = zip(
+            bs, (total(0.0 * W, *zip(column, I, strict=True)) for column in zip(*beta, strict=True)), strict=True
+        )
+        return total(x, *_each(h, alpha, a), *noise)
 
 
-def _plus(x, weights, values, scale):
-    """x + scale sum_j w_j v_j."""
-    terms = [w * v for w, v in zip(weights, values, strict=False) if w]
-    return x + scale * sum(terms[1:], terms[0]) if terms else x
+def _each(factor, weights, values):
+    """The terms factor w_j v_j."""
+    return ((factor, w, v) for w, v in zip(weights, values, strict=False))
 
 
 class ShARK(Additive):

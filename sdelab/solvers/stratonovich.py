@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..reverse import Reverse
 from .row import Row
-from .scheme import Scheme, scaled
+from .scheme import Scheme, scaled, total
 
 
 class StratonovichScheme(Scheme):
@@ -34,8 +34,8 @@ class HeunStratonovich(StratonovichScheme):
     def advance(self, sde, x, s, t, W, H):
         h = t - s
         f, b = self.fields(sde, x, s, t, s)
-        fy, by = self.fields(sde, x + h * f + b * W, s, t, t)
-        return x + (0.5 * h) * (f + fy) + (0.5 * (b + by)) * W
+        fy, by = self.fields(sde, total(x, (h, f), (b, W)), s, t, t)
+        return total(x, (0.5 * h, f), (0.5 * h, fy), (0.5, b + by, W))
 
 
 class EulerHeun(StratonovichScheme):
@@ -49,7 +49,7 @@ class EulerHeun(StratonovichScheme):
 
     def advance(self, sde, x, s, t, W, H):
         f, b = self.fields(sde, x, s, t, s)
-        return x + (t - s) * f + (0.5 * (b + sde.diffusion(x + b * W, t))) * W
+        return total(x, (t - s, f), (0.5, b + sde.diffusion(total(x, (b, W)), t), W))
 
 
 class MidpointStratonovich(StratonovichScheme):
@@ -64,8 +64,8 @@ class MidpointStratonovich(StratonovichScheme):
     def advance(self, sde, x, s, t, W, H):
         h = t - s
         f, b = self.fields(sde, x, s, t, s)
-        f, b = self.fields(sde, x + (0.5 * h) * f + (0.5 * b) * W, s, t, s + 0.5 * h)
-        return x + h * f + b * W
+        f, b = self.fields(sde, total(x, (0.5 * h, f), (0.5, b, W)), s, t, s + 0.5 * h)
+        return total(x, (h, f), (b, W))
 
 
 class ReversibleHeun(StratonovichScheme):
@@ -95,16 +95,15 @@ class ReversibleHeun(StratonovichScheme):
     def step(self, equation, x: Tensor, entry, memory, draw) -> Tensor:
         s, t = entry
         h = t - s
-        W = scaled(draw(s, t, x, abs(h) ** 0.5)) if equation.stochastic else None
+        W = scaled(draw(s, t, x, abs(h) ** 0.5)) if equation.stochastic else 0.0
         if memory["y"] is None:
             memory["y"], memory["f"] = x, self.fields(equation, x, s, t, s)
         y, (f, b) = memory["y"], memory["f"]
         y = torch.sub(x, y, alpha=0.5).mul_(2).add_(f, alpha=h)
-        y = y if W is None else y + b * W
+        y = total(y, (b, W))
         fy, by = self.fields(equation, y, s, t, t)
         memory["y"], memory["f"] = y, (fy, by)
-        new = torch.add(x, f + fy, alpha=0.5 * h)
-        return new if W is None else new + (0.5 * (b + by)) * W
+        return total(x, (0.5 * h, f), (0.5 * h, fy), (0.5, b + by, W))
 
 
 _RUMELIN = "Rümelin (1982)"
