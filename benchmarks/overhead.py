@@ -74,15 +74,18 @@ def interleaved(runs: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> 
 
 
 def ours(key: str, x: Tensor, path: str = "") -> tuple[Callable[[], object], int]:
-    """(a run of STEPS steps, network calls in it); ``path``: "any times" or "knots" for a Brownian path."""
+    """(a run of STEPS steps, network calls in it); ``path``: "any times", or "knots" for a path made for the run."""
     row, process = sd.solvers.row(key), sd.process.VP()
     equation, ts = sd.Reverse(process, half, row.eta), sd.grids.logsnr(process, STEPS).tolist()
     clock = [float((2 * process.lam(t)).exp()) for t in ts]
-    knots = clock if path == "knots" else None
 
     def run():
-        brownian = sd.Brownian(x.shape, clock[0], clock[-1], seed=0, dtype=x.dtype, knots=knots) if path else None
-        return sd.solve(equation, row.make(), x, ts, seed=0, brownian=brownian, progress=False)
+        solver, brownian = row.make(), None
+        if path == "any times":
+            brownian = sd.Brownian(x.shape, clock[0], clock[-1], seed=0, dtype=x.dtype)
+        elif path:
+            brownian = sd.path(equation, solver, x, ts, seed=0)
+        return sd.solve(equation, solver, x, ts, seed=0, brownian=brownian, progress=False)
 
     return run, row.calls(STEPS)
 

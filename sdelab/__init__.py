@@ -14,7 +14,7 @@ from .brownian import Brownian
 from .levy import LevyBrownian
 from .reverse import Reverse
 from .sde import GBM, OU, SDE, DoubleWell, Langevin
-from .solve import NFE, sample, solve, trajectory
+from .solve import NFE, path, sample, solve, trajectory
 from .solvers import (
     RK4,
     Adaptive,
@@ -40,7 +40,8 @@ _LATER = {
 __all__ = [
     "GBM", "NFE", "OU", "RK4", "SDE", "Adaptive", "Bosh3", "Brownian", "DPMpp2M", "Dopri5", "DoubleWell", "Euler",
     "EulerMaruyama", "ExpAdams", "ExpEuler", "Heun", "Langevin", "LevyBrownian", "Milstein", "Reverse", "distributions",
-    "grids", "noise", "process", "sample", "sde", "solve", "solvers", "targets", "trajectory", *sorted(_LATER), "show",
+    "grids", "noise", "path", "process", "sample", "sde", "solve", "solvers", "targets", "trajectory",
+    *sorted(_LATER), "show",
 ]  # fmt: skip
 
 

@@ -1,10 +1,10 @@
 """Randomness as a pure function: the same (seed, key, row) gives the same normal, whatever the batch, device or order.
 
-No generator and no global state. Each of 2^15 counters has two random words c, d, the same for all draws, c odd. Seed and
-key are mixed by splitmix64 into multipliers m, n; a word of the draw is (d + m c)(c + 2 n d) modulo 2^32, and Box–Muller
-makes two normals of two words. To different keys belong quadratic forms in c, d with unlike coefficients. A pattern common
-to a few keys would need a small combination of them in which all coefficients cancel, which is why so cheap a hash
-serves. (Its lowest bits are weaker than its highest; they lie below single precision.)
+No generator and no global state. Each of 2^15 counters has two random words c, d, the same for all draws, c odd. Seed
+and key are mixed by splitmix64 into multipliers m, n; a word of the draw is (d + m c)(c + 2 n d) modulo 2^32, and
+Box–Muller makes two normals of two words. To different keys belong quadratic forms in c, d with unlike coefficients. A
+pattern common to a few keys would need a small combination of them in which all coefficients cancel, which is why so
+cheap a hash serves. (Its lowest bits are weaker than its highest; they lie below single precision.)
 """
 
 import functools

@@ -26,6 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import _checks, draws, grids, solvers
+from .brownian import Brownian
 from .levy import LevyBrownian
 from .process import Process
 from .reverse import Reverse
@@ -99,10 +100,14 @@ def trajectory(
     return run(equation, solver, x, ts, drawer, progress)
 
 
+def _ends_at_zero(equation, ts) -> bool:
+    """sigma vanishes at t = 0 alone, or where it underflows."""
+    return isinstance(equation, Reverse) and ts[-1] < 1e-30 and float(equation.process.var(ts[-1])) == 0
+
+
 def run(equation, solver, x, ts, drawer, progress=None, check=True, keep_states=True):
     """The loop itself, without checks of its arguments; ``drawer(n)`` makes the ``draw`` of step n."""
-    # sigma vanishes at t = 0 alone, or where it underflows
-    to_zero = isinstance(equation, Reverse) and ts[-1] < 1e-30 and float(equation.process.var(ts[-1])) == 0
+    to_zero = _ends_at_zero(equation, ts)
     plan = solver.plan(equation, ts[:-1] if to_zero else ts) if len(ts) > 1 + to_zero else []
     memory = solver.start()
     memory["keep_states"] = keep_states
@@ -168,6 +173,30 @@ def solve(
             pass
         raise FloatingPointError("the run diverged, and its replay did not: the equation is not a pure function")
     return out
+
+
+def path(
+    equation: SDE, solver, x: Tensor, times, seed: SupportsIndex, *, first: SupportsIndex = 0
+) -> Brownian | LevyBrownian:
+    """A Brownian path of x's shape for ``brownian=``, on the solver's clock: t, or e^{2 eta^2 lam} of exponential ones.
+
+    Runs in fewer or more steps between the same ends may share it. The times that this run asks for are its knots,
+    where it is cheapest, so make it for the finest run. Where the solver asks for Lévy areas it is a
+    :class:`LevyBrownian`. Bad input as in :func:`solve`; ``ValueError`` too if no path drives the solver, or if nothing
+    here is random.
+    """
+    ts = _checked(equation, solver, x, times, seed, None)
+    shared: dict = {"first": first, "dtype": x.dtype, "device": x.device}
+    if getattr(solver, "rewinds", False) or getattr(solver, "area", False):
+        return LevyBrownian(x.shape, ts[0], ts[-1], seed, **shared)
+    plan = solver.plan(equation, ts[: -1 if _ends_at_zero(equation, ts) else None])
+    asked = [interval for entry in plan for interval in getattr(solver, "asks", lambda entry: [None])(entry)]
+    if not equation.stochastic and not getattr(solver, "noisy", False):
+        raise ValueError("this run draws no noise, so there is no path: use eta > 0, or a solver that adds noise")
+    if None in asked or not asked:
+        raise ValueError(f"no Brownian path drives {type(solver).__name__}: pass seed= to solve instead")
+    knots = sorted({t for interval in asked for t in interval[:2]})
+    return Brownian(x.shape, knots[0], knots[-1], seed, knots=knots, **shared)
 
 
 def sample(

@@ -233,6 +233,10 @@ class Linear:
     def plan(self, equation, times) -> list[Entry]:
         return merged(scaled(self.entries(equation, times)))
 
+    def asks(self, entry: Entry) -> list[tuple | None]:
+        """The intervals of its clock whose noise a step takes; None for noise that no path drives."""
+        return [interval for stage in entry.stages for interval in stage.draws]
+
     def start(self):
         return {"past": [], "correct": None, "base": None, "mine": None, "keep_states": False}
 

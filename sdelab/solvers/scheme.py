@@ -132,6 +132,9 @@ class Scheme(Linear):
         end = self.advance(named, Form({0: 1.0}), s, t, W, H)
         return Entry(stages(named.calls, end, noise), remember=False)
 
+    def asks(self, entry: Any) -> list[tuple | None]:
+        return super().asks(entry) if isinstance(entry, Entry) else [entry]
+
     def step(self, equation, x: Tensor, entry: Any, memory, draw) -> Tensor:
         if isinstance(entry, Entry):
             return super().step(equation, x, entry, memory, draw)
