@@ -23,9 +23,7 @@ from .laws import BUDGETS, F64, LAWS, PROCESSES, Problem, distance, problem
 from .peers import ModelK, k_diffusion
 
 GRIDS = ("karras", "exponential", "beta", "linspace")
-OUR_GRIDS = ("karras", "exponential")  # fewer for our many rows; the grid on which a peer is best is added
 FILE = RESULTS / "race.json"
-HIGH_BUDGETS = (5, 8, 10, 20, 35)  # in 64 dimensions, where a call costs more
 ENDS = {"m": False, "0": True}
 
 
@@ -185,7 +183,7 @@ def race_peers(problem: Problem, budgets=BUDGETS, grids=GRIDS) -> list[dict]:
     return out
 
 
-def race_ours(problem: Problem, budgets=BUDGETS, grids=OUR_GRIDS, rows=None) -> list[dict]:
+def race_ours(problem: Problem, budgets=BUDGETS, grids=GRIDS, rows=None) -> list[dict]:
     """One record per (row, grid, end, budget) of our deterministic rows."""
     rows = rows or [r for r in sd.solvers.table if not (r.stochastic or r.adaptive)]
     out = []
@@ -211,22 +209,18 @@ def main(names: list[str]) -> None:
     importlib.import_module("diffusers").utils.logging.set_verbosity_error()
     for name in names or [f"{law}:{process}" for law in LAWS for process in PROCESSES]:
         made = problem(*name.split(":"))
-        budgets = BUDGETS if made.law.dim <= 2 else HIGH_BUDGETS
-        theirs, mine = race_peers(made, budgets), race_ours(made, budgets)
-        for b in budgets:  # and wherever a peer is at its best
-            grid = best(theirs, b)["grid"]
-            mine += race_ours(made, (b,), (grid,)) if grid not in OUR_GRIDS else []
-        rows = {row: {str(b): min(r["error"] for r in mine if (r["sampler"], r["nfe"]) == (row, b)) for b in budgets}
+        theirs, mine = race_peers(made), race_ours(made)
+        rows = {row: {str(b): min(r["error"] for r in mine if (r["sampler"], r["nfe"]) == (row, b)) for b in BUDGETS}
                 for row in dict.fromkeys(r["sampler"] for r in mine)}  # fmt: skip
         result = {
             "starts": len(made.x_T),
-            "best": {str(b): {"peer": best(theirs, b), "ours": best(mine, b)} for b in budgets},
+            "best": {str(b): {"peer": best(theirs, b), "ours": best(mine, b)} for b in BUDGETS},
             "rows": {
                 key: {b: e if e < float("inf") else None for b, e in errors.items()} for key, errors in rows.items()
             },
         }
         keep(FILE, kept(FILE, {}) | {name: result})
-        for b in budgets:
+        for b in BUDGETS:
             peer, our = (result["best"][str(b)][side] for side in ("peer", "ours"))
             told = (f"{r['error']:.2e} {r['sampler']} {r['grid']} {r['end']}" for r in (peer, our))
             print(name, b, " | ".join(told), f"ratio {our['error'] / peer['error']:.2f}", flush=True)

@@ -13,7 +13,7 @@ WORDS = {
     "what by calls": {"ja": "解法(列は評価回数)", "en": "solver (columns: calls)"},
     "ours": {"ja": "sdelab", "en": "sdelab"},
     "peers": {"ja": "既存の実装", "en": "peers"},
-    "share": {"ja": "最速の既存実装との比", "en": "to the fastest peer"},
+    "share": {"ja": "評価を除いた手間の比", "en": "beyond the calls, to the fastest peer"},
     "problem": {"ja": "問題", "en": "problem"},
     "calls": {"ja": "評価回数", "en": "calls"},
     "best peer": {"ja": "既存の実装の最良", "en": "best peer"},
@@ -31,7 +31,8 @@ WORDS = {
     "rejected": {"ja": "棄却", "en": "rejected"},
     "error": {"ja": "誤差", "en": "error"},
     "exponential grid": {"ja": "(刻みは exponential)", "en": ", exponential grid"},
-    "on a path": {"ja": "(ブラウン経路)", "en": " on a Brownian path"},
+    "on a path, any times": {"ja": "(経路、任意の時刻)", "en": " on a path, any times"},
+    "on a path, knots": {"ja": "(経路、節点)", "en": " on a path, knots"},
     "on an SDE": {"ja": "(SDE)", "en": " on an SDE"},
     "on an ODE": {"ja": "(ODE)", "en": " on an ODE"},
     "one Gaussian draw (torch.randn)": {
