@@ -199,3 +199,24 @@ def test_errors(call, message):
 def test_too_few_adaptive_steps():
     with pytest.raises(FloatingPointError, match="4 steps were not enough at t = "):
         sd.solve(sd.OU(), AdaptiveEM(1e-6, 1e-6, max_steps=4), torch.ones(2, 1), [0.0, 1.0], seed=0)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [r for r in sd.solvers.table if r.family == "classical" and r.stochastic and not r.adaptive],
+    ids=lambda r: r.key,
+)
+def test_gradients_through_noise_that_depends_on_the_state(row):
+    """By central differences; several steps share one draw of noise, which autograd must find unchanged."""
+    equation = sd.SDE(lambda x, t: -(x**3), lambda x, t: 0.3 * torch.sin(x))
+    if row.key in ("sra1", "sra3", "shark"):
+        equation = sd.SDE(lambda x, t: -(x**3), lambda x, t: torch.full((3, 1), 0.3, dtype=F64))  # additive noise only
+
+    def end(x):
+        return sd.solve(equation, row.make(), x, [0.0, 0.1, 0.25, 0.3], seed=1)
+
+    x = torch.tensor([[0.5, -0.2], [1.0, 0.1], [-0.7, 0.9]], dtype=F64, requires_grad=True)
+    (slope,) = torch.autograd.grad(end(x).sum(), x)
+    with torch.no_grad():
+        by_difference = (end(x + 1e-5) - end(x - 1e-5)) / 2e-5  # coordinate i depends on coordinate i alone
+    torch.testing.assert_close(slope, by_difference, rtol=1e-7, atol=1e-8)

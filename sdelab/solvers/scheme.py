@@ -74,8 +74,8 @@ def total(x, *terms) -> Any:
     """
     out = x
     for term in terms:
-        c = math.prod(f for f in term if isinstance(f, (int, float)))
-        factors = [f for f in term if not isinstance(f, (int, float))]
+        c = float(math.prod(f for f in term if not isinstance(f, (Tensor, Form))))
+        factors = [f for f in term if isinstance(f, (Tensor, Form))]
         if c == 0 or not factors:
             continue
         if not torch.is_tensor(x):
@@ -147,9 +147,12 @@ class Scheme(Linear):
 
 
 def scaled(drawn: tuple[Tensor, float]) -> Tensor:
-    """What ``draw`` returned, as one tensor: a path's increment as it is, fresh noise (nobody else's) in its place."""
+    """What ``draw`` returned, as one tensor: a path's increment as it is, fresh noise (nobody else's) in its place.
+
+    The draws of several steps may lie in one tensor, whose version autograd would see change: hence ``data``.
+    """
     z, scale = drawn
-    return z if scale == 1 else z.mul_(scale)
+    return z if scale == 1 else z.data.mul_(scale)
 
 
 def stages(calls: list[tuple[float, Form]], end: Form, noise) -> tuple[Stage, ...]:
