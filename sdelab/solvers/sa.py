@@ -80,7 +80,7 @@ class StochasticAdams(ExpAdams):
 
 
 _PAPER, _SAME = "Xue et al. (2023), SA-Solver, alg. 1", "diffusers SASolverScheduler"
-_FINE = {"weak_steps": (400, 800), "strong_steps": (64, 128, 256)}  # the orders are reached from above
+_FINE = {"weak_steps": (400, 800), "strong_steps": (128, 256, 512)}  # the orders are reached from above
 
 
 def _row(key: str, name: str, make, order: int, nfe: int = 1, paper: str = _PAPER, **fields) -> Row:

@@ -46,7 +46,7 @@ class SEEDS(ExpRK):
 
 
 # From eps the variance converges late at both ends of the default range, and then from above.
-_MIDDLE = {"weak_range": (0.6, 0.1), "strong_steps": (64, 128, 256)}
+_MIDDLE = {"weak_range": (0.6, 0.1), "strong_steps": (128, 256, 512)}
 
 ROWS = tuple(
     Row(f"seeds_{n}", f"SEEDS-{n}", "exponential", lambda n=n: SEEDS(n), min(n, 2), n,
