@@ -64,6 +64,7 @@ def test_no_global_random_state_and_no_pickle(path):
 LAYERS = [
     "_checks",
     "noise",
+    "brownian",
     "levy",
     "draws",
     "sde",
