@@ -2,8 +2,8 @@
 
 The network is one multiplication. The bound is that call and one in-place lerp; a ratio of 1 would be a sampler that
 costs nothing more. A share is what ours takes beyond the network's calls, over what the fastest peer takes beyond them.
-Times are CPU times of the thread (the least of several runs), so that other work on the machine does not count. They
-include what a run sets up for its number of steps: our plan of the grid, the schedulers' ``set_timesteps``.
+Times are CPU times of the thread (the least of several runs), so that other work on the machine does not count. What is
+set up once for a grid is left out on both sides: the schedulers' ``set_timesteps``, and our plan, which is timed alone.
 """
 
 import functools
@@ -67,14 +67,14 @@ def seconds(run: Callable[[], object]) -> float:
     return time.thread_time() - start
 
 
-def interleaved(runs: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """The least time of each run over several rounds."""
-    times = [{name: seconds(run) for name, run in runs.items()} for _ in range(rounds)]
-    return {name: min(t[name] for t in times) for name in runs}
+def interleaved(runs: dict[str, Callable[[], object]], slow: set[str]) -> dict[str, float]:
+    """The least time of each run over several rounds, of the ``slow`` ones over the first three."""
+    times = [{name: seconds(run) for name, run in runs.items() if n < 3 or name not in slow} for n in range(ROUNDS)]
+    return {name: min(t[name] for t in times if name in t) for name in runs}
 
 
-def ours(key: str, x: Tensor, path: str = "") -> tuple[Callable[[], object], int]:
-    """(a run of STEPS steps, network calls in it); ``path``: "any times", or "knots" for a path made for the run."""
+def ours(key: str, x: Tensor, path: str = "") -> tuple[Callable[[], object], int, Callable[[], object]]:
+    """(a run of STEPS steps, network calls in it, its plan); ``path``: "any times", or "knots" for one made for it."""
     row, process = sd.solvers.row(key), sd.process.VP()
     equation, ts = sd.Reverse(process, half, row.eta), sd.grids.logsnr(process, STEPS).tolist()
     clock = [float((2 * process.lam(t)).exp()) for t in ts]
@@ -87,7 +87,7 @@ def ours(key: str, x: Tensor, path: str = "") -> tuple[Callable[[], object], int
             brownian = sd.path(equation, solver, x, ts, seed=0)
         return sd.solve(equation, solver, x, ts, seed=0, brownian=brownian, progress=False)
 
-    return run, row.calls(STEPS)
+    return run, row.calls(STEPS), lambda: row.make().plan(equation, ts)
 
 
 def diffusers_run(name: str, options: dict, x: Tensor) -> tuple[Callable[[], object], int]:
@@ -96,13 +96,16 @@ def diffusers_run(name: str, options: dict, x: Tensor) -> tuple[Callable[[], obj
     data = name.startswith(("DPM", "DEIS", "UniPC", "DDIM", "DDPM"))  # the others know no "sample"
     kind = {"prediction_type": "sample" if data else "epsilon"} if "prediction_type" in knows else {}
 
-    scheduler = getattr(module, name)(**kind, **options)
-    scheduler.set_timesteps(STEPS)
-    calls = len(scheduler.timesteps)
+    def make():
+        scheduler = getattr(module, name)(**kind, **options)
+        scheduler.set_timesteps(STEPS)
+        return scheduler
+
+    ready = [make() for _ in range(ROUNDS + 1)]
+    calls = len(ready[0].timesteps)
 
     def run():
-        y = x
-        scheduler.set_timesteps(STEPS)
+        scheduler, y = ready.pop(), x
         scheduler.is_scale_input_called = True
         for t in scheduler.timesteps:
             y = scheduler.step(half(y), t, y).prev_sample
@@ -168,8 +171,10 @@ def measure(shape) -> list[dict]:
     calls = dict.fromkeys(floors, STEPS)
     pairs: list[tuple[str, str, list[str]]] = []  # (what, our run, the peers' runs)
 
-    def add(name, run, count):
+    def add(name, run, count, plan=None):
         runs[name], calls[name] = run, count
+        if plan:
+            runs[f"plan {name}"] = plan
         return name
 
     for key, (schedulers, samplers) in TWINS.items():
@@ -191,11 +196,9 @@ def measure(shape) -> list[dict]:
             mine = add(f"{key} on an SDE" if library == "torchsde" else f"{key} on an ODE", our(key, x), count)
             pairs.append((mine, mine, [add(f"{library} {method}", their(method, x), count)]))
     slow = {name for name in runs if "tree" in name or name.startswith("torchsde")}
-    times = interleaved({n: r for n, r in runs.items() if n not in slow}) | interleaved(
-        {n: runs[n] for n in ("bound", *slow)}, rounds=3
-    )
+    times = interleaved(runs, slow)
     bound = times["bound"] / STEPS
-    per_call = {name: times[name] / calls[name] / bound for name in runs}
+    per_call = {name: (times[name] - times.get(f"plan {name}", 0.0)) / calls[name] / bound for name in calls}
     call = per_call["call"]
     draw = {"what": "one Gaussian draw (torch.randn)", "ours": round(per_call["draw"], 2), "peers": {}}
     return [

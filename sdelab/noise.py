@@ -74,17 +74,16 @@ def _scratch(rows: int, length: int, real: torch.dtype, device) -> tuple[Tensor,
 
     Kept per thread: fresh memory would cost as much as filling it, and a view has its price where states are small.
     """
-    held, size = _kept.__dict__.setdefault("held", {}), max(rows * length, _CHUNK)
-    at, views = (real, device), (real, device, rows, length)
-    if views not in held:
-        if at not in held or held[at][0].numel() < size or len(held) > 64:
+    held, size = _kept.__dict__.setdefault((real, device), {}), max(rows * length, _CHUNK)
+    if (rows, length) not in held:
+        if not held or held[()][0].numel() < size or len(held) > 64:
             held.clear()
             words = torch.empty(3, size, dtype=torch.int32, device=device).unbind()
             same = real.itemsize == words[0].element_size()
             reals = [w.view(real) if same else torch.empty(size, dtype=real, device=device) for w in words[:2]]
-            held[at] = *words, *reals
-        held[views] = tuple(base[: rows * length].view(rows, length) for base in held[at])
-    return held[views]
+            held[()] = *words, *reals
+        held[rows, length] = tuple(base[: rows * length].view(rows, length) for base in held[()])
+    return held[rows, length]
 
 
 def _words(first: int, count: int, folded: Sequence[int], real: torch.dtype, device) -> Iterator[tuple]:

@@ -58,7 +58,7 @@ ABOVE = {
     "seeds_3": 9,  # three values and three normals of a step
     "sra3": 8,  # three values and two normals
     "rk4_ancestral": 8,  # four slopes and a normal
-    "reversible_heun": 9,  # a second state with its slope, and the start of the run
+    "reversible_heun": 8,  # a second state with its slope, and the start of the run
     "rk45": 15, "tsit5_adaptive": 15, "bosh23": 12,  # slopes, both solutions and the error between them
     "dpm_adaptive": 8, "dpm_adaptive_2": 9,  # both solutions, the last one and the values of a step tried again
     "ttm2": 12, "exp_taylor_2": 12,  # the network's derivative along the trajectory

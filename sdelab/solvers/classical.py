@@ -57,7 +57,8 @@ class Milstein(Scheme):
 
 ROWS = (
     Row("euler_maruyama", "Euler–Maruyama", "classical", EulerMaruyama, 1, 1, "Maruyama (1955)", True, 1.0,
-        oracle="torchsde euler"),
+        claimed=0.5, oracle="torchsde euler",
+        note="Strong 1/2 is for any noise; the noise of a reverse diffusion is additive, and there it measures 1."),
     Row("milstein", "Milstein", "classical", Milstein, 1, 1, "Milstein (1975)", True, 1.0, oracle="torchsde milstein"),
     Row("milstein_df", "Milstein, derivative-free", "classical", lambda: Milstein(True), 1, 1,
         "Kloeden & Platen (1992), eq. 11.1.3", True, 1.0, oracle="torchsde milstein, grad_free"),
