@@ -204,6 +204,7 @@ _LU = "Lu et al. (2022), DPM-Solver, "
 _POLICY = "of third order on a number of steps that leaves 0 or 2 when divided by 3, else the last step makes it 2"
 _WORST = "the worst sample of the batch decides, as in the paper; k-diffusion averages over the batch"
 _ROUNDED = "In single precision steps follow the error's rounding, and twins part within the tolerance."
+_BLIND = "At tolerances above 1e-3 the two solutions of order 3 may agree and both be wrong; order 2 is not deceived."
 _BLOCKS = {"steps": (480, 960, 1920)}  # whole blocks of 2 and of 3
 
 ROWS = (
@@ -212,7 +213,7 @@ ROWS = (
         note="budgets that leave 0 or 1 when divided by 3 end with a step of order 1, which makes them second order"),
     Row("dpm_adaptive", "DPM adaptive", "exponential", DPMAdaptive, 3, 3, _LU + "appendix C, DPM-Solver-23",
         adaptive=True, oracle="k-diffusion sample_dpm_adaptive on one sample",
-        note=f"{_WORST}. {_ROUNDED}"),
+        note=f"{_WORST}. {_ROUNDED} {_BLIND}"),
     Row("dpm_adaptive_2", "DPM adaptive (order 2)", "exponential", lambda: DPMAdaptive(2), 2, 2,
         _LU + "appendix C, DPM-Solver-12", adaptive=True, oracle="k-diffusion sample_dpm_adaptive on one sample",
         note=_ROUNDED),
