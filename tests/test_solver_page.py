@@ -166,6 +166,21 @@ def test_every_named_row_in_a_benchmark_leads_to_the_table(page):
     )
 
 
+def test_what_the_tables_come_to(page):
+    """The sentences under the tables, by another route: from the files."""
+    _, html = page
+    text = re.sub("<[^>]+>", "", html)
+    sides = [b for made in kept(RESULTS / "race.json", {}).values() for b in made["best"].values()]
+    ratios = [b["ours"]["error"] / b["peer"]["error"] for b in sides]
+    assert re.search(rf"(between|比は) ?{min(ratios):.2f} ?(and|から) ?{max(ratios):.2f}", text)
+    assert ("never behind" in text or "劣ることはない" in text) == (max(ratios) < 1.005)
+    gains = {r["nfe"]: [] for r in kept(RESULTS / "optimised.json", [])}
+    for r in kept(RESULTS / "optimised.json", []):
+        gains[r["nfe"]].append(r["peer"]["error"] / r["tuned"]["error"])
+    few, more = min(gains[5]), min(min(gains[n]) for n in gains if 8 <= n <= 35)
+    assert re.search(rf"{few:.1f}(倍| at).*{more:.1f}(倍| from)", text)
+
+
 def test_figures_have_two_digits():
     figures = (1.04, 0.5, 44.2, 0.0999, 0.1, 120.0, 1.234e-3, None, float("inf"))
     assert [short(f) for f in figures] == ["1.0", "0.50", "44", "1.0e-1", "0.10", "1.2e2", "1.2e-3", "–", "–"]
