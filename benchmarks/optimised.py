@@ -1,11 +1,11 @@
 """Grids and weights fitted to the model, beside the best of the peers: `python -m benchmarks.optimised`.
 
-For every law, process and budget of network calls: the best configuration of the peers (run live, on standard grids and
-both ends), and one of our solvers on standard grids, AYS's bound, the GITS-style dynamic programme, optimised times,
-and times with weights. Calibration starts and test starts are apart; of several solvers the one with the smallest
-calibration error is reported, so the test starts decide nothing. Errors are mean distances to the converged solution
-at the time where the sampler stops. The table prints as Markdown, and the figures take the place of older
-ones of the same law, process and budget in results/optimised.json (or the file named).
+For every law, process and budget of network calls: the best configuration of the peers (run live, on standard grids
+and both ends), and one of our solvers on standard grids, AYS's bound, the GITS-style dynamic programme, equal local
+errors, optimised times, and times with weights. Calibration starts and test starts are apart; of several solvers the
+one with the smallest calibration error is reported, so the test starts decide nothing. Errors are mean distances to
+the converged solution at the time where the sampler stops. The table prints as Markdown, and the figures take the
+place of older ones of the same law, process and budget in results/optimised.json (or the file named).
 """
 
 import argparse
@@ -21,7 +21,7 @@ from . import RESULTS, keep, kept, race
 from .laws import BUDGETS, F64, LAWS, PROCESSES, Problem, distance, problem
 
 CALIBRATION, FITTED, SEED = 128, 1024, 5  # starts for the times, for the weights, and their seed (tests take another)
-COLUMNS = ("peer", "standard", "ays", "gits", "times", "tuned")
+COLUMNS = ("peer", "standard", "ays", "gits", "equal", "times", "tuned")
 
 
 def peer(made: Problem, budget: int, grids, names) -> dict:
@@ -59,6 +59,7 @@ def ours(made: Problem, budget: int, keys, fitted: int) -> dict[str, dict]:
     fixed = {grid: sd.grids.make(grid, process, budget) for grid in ("exponential", "karras")}
     fixed |= {"ays": sd.grids.ays(denoise, process, budget, data)}
     fixed |= {"gits": sd.grids.gits(denoise, process, budget, x[:CALIBRATION])}
+    fixed |= {"equal": sd.grids.equal_error(denoise, process, budget, x[:CALIBRATION])}
     out: dict[str, dict] = {}
 
     def enter(way: str, key: str, solver, times, seconds: float = 0.0, grid: str = "") -> None:

@@ -273,3 +273,37 @@ def test_gits_is_a_better_grid_for_ddim():
     times = sd.grids.gits(DENOISE, VP, 8, starts(64, seed=1))
     standard = (sd.grids.uniform(VP, 8), sd.grids.karras(VP, 8), sd.grids.quadratic(VP, 8))
     assert error(sd.ExpEuler(), times) < min(error(sd.ExpEuler(), t) for t in standard)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_equal_error_shares_the_local_error_evenly(order):
+    """By another route: the leading term of a step's error, from the derivatives of D along the flow of a Gaussian,
+    where D is a multiple of (s2 + e^(-2 lam))^(-1/2)."""
+    s2, process = 0.25, sd.process.EDM()
+    law = sd.distributions.gaussian((0.0,), math.sqrt(s2))
+    x = sd.noise.prior(process, (50, 1), seed=1, dtype=torch.float64)
+    times = sd.grids.equal_error(law.denoiser(process), process, 20, x, order=order, fine=800)
+    assert len(times) == 21 and times[0] == process.T and times[-1] == process.t_min and (times.diff() < 0).all()
+
+    def near(times):
+        """The share of the steps whose error is within a factor of 2 of the median step's."""
+        lam = -times.log()
+        middle = (0.5 * (lam[1:] + lam[:-1])).requires_grad_()
+        D = (s2 + torch.exp(-2 * middle)) ** -0.5
+        for _ in range(order):
+            (D,) = torch.autograd.grad(D.sum(), middle, create_graph=True)
+        errors = (middle.exp() * D.abs() * lam.diff() ** (order + 1)).detach()
+        return float(((errors / errors.median()).log2().abs() < 1).double().mean())
+
+    assert near(times) >= 0.7  # the others stand where D does, and where steps are kept from growing endless
+    assert max(near(sd.grids.make(name, process, 20)) for name in ("exponential", "karras")) < 0.5
+
+
+def test_equal_error_beats_the_standard_grids_and_refuses_bad_input():
+    solver, x = sd.ExpAdams(2, corrector=True), starts(64, seed=1)
+    times = sd.grids.equal_error(DENOISE, VP, 20, x)
+    assert error(solver, times) < 0.6 * min(error(solver, sd.grids.make(g, VP, 20)) for g in ("karras", "exponential"))
+    with pytest.raises(ValueError, match="order must be 1, 2, 3 or 4"):
+        sd.grids.equal_error(DENOISE, VP, 8, x, order=0)
+    with pytest.raises(ValueError, match="t_end > 0"):
+        sd.grids.equal_error(DENOISE, VP, 8, x, t_end=0.0)

@@ -1,6 +1,5 @@
 """sd.path: the Brownian path that drives a solver, on its own clock, made for one run and shared by others."""
 
-
 import pytest
 import torch
 

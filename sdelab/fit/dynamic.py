@@ -1,9 +1,10 @@
-"""Grids by dynamic programming: where an error is a sum of one cost per step, the best grid among fine times is a
-shortest path, found exactly."""
+"""Grids from the model's own trajectories: by dynamic programming, where an error is a sum of one cost per step and the
+best grid among fine times a shortest path; and by sharing the local error out evenly."""
 
 import math
 from typing import SupportsIndex
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,10 +51,7 @@ def gits(
     Reference: after Chen et al. (2024), "On the trajectory regularity of ODE-based diffusion sampling" (GITS).
     """
     ts, alpha, sigma = _fine(process, steps, t_start, t_end, fine)
-    ode = Reverse(process, denoise, 0.0)
-    with torch.no_grad():
-        xs = [x.flatten(1) for _, x in trajectory(ode, ExpAdams(2), _checks.state(x_T, "x_T"), ts, progress=False)]
-        Ds = [denoise(x.view_as(x_T), t).flatten(1) for t, x in zip(ts.tolist(), xs, strict=True)]
+    xs, Ds = _along(Reverse(process, denoise, 0.0), x_T, ts)
     cost = torch.full((fine + 1, fine + 1), math.inf, dtype=torch.float64)
     for i in range(fine):
         for j in range(i + 1, fine + 1):
@@ -61,6 +59,45 @@ def gits(
             ddim = keep * xs[i] + (alpha[j] - keep * alpha[i]) * Ds[i]
             cost[i, j] = (xs[j] - ddim).norm(dim=1).mean()
     return ts[shortest(cost, int(steps), discount)]
+
+
+def equal_error(
+    denoise,
+    process: Process,
+    steps: SupportsIndex,
+    x_T: Tensor,
+    *,
+    order: int = 2,
+    t_start: float | None = None,
+    t_end: float | None = None,
+    fine: int = 200,
+) -> Tensor:
+    """Times (steps + 1,) between which a method of that order makes equal local errors along the ODE from x_T.
+
+    In x/sigma an exponential method of order p errs by e^lam |D^(p)| h^(p+1) in a step of length h in lam, and the
+    linear part passes errors on as they are. So the steps take equal shares of the integral of
+
+        (e^lam mean |D^(p)|)^(1/(p + 1))  d lam
+
+    with derivatives by differences along trajectories at ``fine`` times spaced evenly in lam (NFE: twice as many). An
+    adaptive solver does the same step by step; this grid knows the number of steps beforehand. t_end = 0 is refused.
+
+    Reference: equidistribution of the local error, de Boor (1974).
+    """
+    if not (isinstance(order, int) and 1 <= order <= 4):
+        raise ValueError(f"order must be 1, 2, 3 or 4, not {order!r}")
+    ts, _, _ = _fine(process, steps, t_start, t_end, fine)
+    _, Ds = _along(Reverse(process, denoise, 0.0), x_T, ts)
+    lam = process.lam(ts)
+    size = torch.stack(Ds).diff(n=order, dim=0).norm(dim=2).mean(1).cpu().double()
+    middle = lam.unfold(0, order + 1, 1).mean(1)
+    density = torch.from_numpy(np.interp(lam, middle, (middle.exp() * size) ** (1 / (order + 1))))
+    density += 1e-3 * density.max()  # where D stands still a step may be long, but not endless
+    share = torch.cat([lam.new_zeros(1), (0.5 * (density[1:] + density[:-1]) * lam.diff()).cumsum(0)])
+    found = np.interp(torch.linspace(0, float(share[-1]), int(steps) + 1, dtype=torch.float64), share, lam)
+    times = process.t_of_lam(torch.from_numpy(found))
+    times[0], times[-1] = ts[0], ts[-1]
+    return times
 
 
 def ays(
@@ -102,6 +139,13 @@ def ays(
     cost = torch.zeros_like(rate)
     cost[:, 1:] = (0.5 * (rate[:, 1:] + rate[:, :-1]) * step).triu().cumsum(1)
     return ts[shortest(cost, int(steps))]
+
+
+def _along(ode: Reverse, x_T: Tensor, ts: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """States (n, d) of the ODE from x_T at the times ts, and D there."""
+    with torch.no_grad():
+        xs = [x.flatten(1) for _, x in trajectory(ode, ExpAdams(2), _checks.state(x_T, "x_T"), ts, progress=False)]
+        return xs, [ode.denoise(x.view_as(x_T), t).flatten(1) for t, x in zip(ts.tolist(), xs, strict=True)]
 
 
 def _fine(process: Process, steps: SupportsIndex, t_start, t_end, fine: int) -> tuple[Tensor, list[float], list[float]]:

@@ -37,6 +37,6 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    if name in ("ays", "gits", "load", "optimise", "save", "tune"):  # they run solvers, so they stand above the loop
+    if name in ("ays", "equal_error", "gits", "load", "optimise", "save", "tune"):  # they run solvers: above the loop
         return getattr(importlib.import_module("sdelab.fit"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,6 +4,7 @@ from .exponential import DPMpp2M, DPMpp3M
 from .linear import Linear
 from .multistep import DEIS
 from .row import Row
+from .sa import SASolver
 from .unipc import UniPC
 
 
@@ -41,4 +42,6 @@ ROWS = (
     _row("deis_3", "DEIS (order 3)", lambda: DEIS(3), 3, "DEISMultistep"),
     _row("unipc_2", "UniPC-2 (bh2)", lambda: UniPC(2), 3, "UniPCMultistep", 240),
     _row("unipc_3", "UniPC-3 (bh2)", lambda: UniPC(3), 4, "UniPCMultistep"),
+    _row("sa_solver_ode", "SA-Solver, tau = 0", lambda: SASolver(2, 2, 0.0), 2, "SASolverScheduler"),
+    _row("sa_solver_ode_3", "SA-Solver 3, tau = 0", lambda: SASolver(3, 3, 0.0), 3, "SASolverScheduler"),
 )

@@ -46,9 +46,9 @@ def deis(order, **options):
     return D, {"name": DEIS, "solver_order": order, **options}
 
 
-def sa(predictor, corrector, tau):
+def sa(predictor, corrector, tau, **options):
     return D, {"name": SA, "predictor_order": predictor, "corrector_order": corrector,
-               "tau_func": lambda label: torch.tensor(tau)}  # fmt: skip
+               "tau_func": lambda label: torch.tensor(tau), **options}  # fmt: skip
 
 
 def sde(method, kind="ito", **options):
@@ -137,6 +137,7 @@ TWINS = [
     ("unic_dpmpp_2m", (twins.unic, {})),
     ("sa_solver", sa(2, 2, 1.0)), ("sa_solver_3", sa(3, 3, 1.0)),
     ("sa_solver_ode", sa(2, 3, 0.0)), ("sa_solver_ode_3", sa(3, 4, 0.0)),
+    ("sa_solver_ode_low", sa(2, 2, 0.0, **LOW)), ("sa_solver_ode_3_low", sa(3, 3, 0.0, **LOW)),
     ("edm_euler", own("Euler")), ("edm_heun", own("Heun")), ("dpm_2", own("KDPM2")), ("lms", (twins.lms, {})),
     ("euler_ancestral", own("EulerAncestral")), ("dpm_2_ancestral", own("KDPM2Ancestral")),
     ("ipndm", (twins.ipndm, {})), ("pndm", (twins.pndm, {})), ("plms", (twins.pndm, {"skip_prk_steps": True})),
