@@ -59,6 +59,7 @@ def _fold(seed: SupportsIndex, key: Key) -> int:
 
 
 @functools.lru_cache(8)
+@torch.inference_mode(False)  # what is kept must serve in and out of it
 def _tables(device) -> Tensor:
     """Two random words c, d for each counter, by three rounds of multiplication and xorshift; c is odd."""
     x = torch.arange(2 * _TABLE, dtype=torch.int64)
@@ -76,13 +77,14 @@ def _scratch(rows: int, length: int, real: torch.dtype, device) -> tuple[Tensor,
     """
     held, size = _kept.__dict__.setdefault((real, device), {}), max(rows * length, _CHUNK)
     if (rows, length) not in held:
-        if not held or held[()][0].numel() < size or len(held) > 64:
-            held.clear()
-            words = torch.empty(3, size, dtype=torch.int32, device=device).unbind()
-            same = real.itemsize == words[0].element_size()
-            reals = [w.view(real) if same else torch.empty(size, dtype=real, device=device) for w in words[:2]]
-            held[()] = *words, *reals
-        held[rows, length] = tuple(base[: rows * length].view(rows, length) for base in held[()])
+        with torch.inference_mode(False):
+            if not held or held[()][0].numel() < size or len(held) > 64:
+                held.clear()
+                words = torch.empty(3, size, dtype=torch.int32, device=device).unbind()
+                same = real.itemsize == words[0].element_size()
+                reals = [w.view(real) if same else torch.empty(size, dtype=real, device=device) for w in words[:2]]
+                held[()] = *words, *reals
+            held[rows, length] = tuple(base[: rows * length].view(rows, length) for base in held[()])
     return held[rows, length]
 
 
@@ -158,6 +160,7 @@ def normals(
 
 
 @functools.lru_cache(8)
+@torch.inference_mode(False)
 def _number(value: float, dtype: torch.dtype, device) -> Tensor:
     return torch.tensor(value, dtype=dtype, device=device)
 
@@ -172,8 +175,9 @@ def normal(
 ) -> Tensor:
     """Independent standard normals of ``shape`` (n, ...), a pure function of (seed, key, row).
 
-    Row ``i`` uses the counter ``first + i``: splitting a batch and passing the offset gives the same numbers.
-    ``key`` (an int or several) names the draw, e.g. the step. float32 and float64 agree to float32 rounding.
+    Row ``i`` is row ``first + i`` of an endless stream of such rows: splitting a batch and passing the offset gives the
+    same numbers. ``key`` (an int or several) names the draw, e.g. the step. float32 and float64 agree to float32
+    rounding.
     """
     return normals(shape, seed, (key,), first, dtype, device)[0]
 

@@ -125,6 +125,18 @@ def test_prior_has_the_last_noise_level():
         assert torch.equal(noise.prior(process, (2, 2), seed=3, first=4, dtype=F64), whole[4:])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_memory_kept_from_inference_mode_serves_outside(dtype):
+    for size in (3, 200_000):  # the larger one makes new scratch memory
+        noise._kept.__dict__.clear()
+        noise._tables.cache_clear()
+        with torch.inference_mode():
+            inside = noise.normal((size,), 1, dtype=dtype)
+        assert torch.equal(noise.normal((size,), 1, dtype=dtype), inside)
+        with torch.inference_mode():
+            assert torch.equal(noise.normal((size,), 1, dtype=dtype), inside)
+
+
 def test_no_global_random_state():
     before = torch.get_rng_state()
     noise.normal((100,), seed=1)
