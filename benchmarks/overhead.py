@@ -47,6 +47,8 @@ TWINS: dict[str, tuple[list, list]] = {
     "dpm_2_ancestral": ([("KDPM2AncestralDiscreteScheduler", {})], [("dpm_2_ancestral", {})]),
     "dpmpp_2m_sde": ([(MULTI, {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"})], [("dpmpp_2m_sde", {})]),
 }
+# rows whose peers all work on x_0 + sigma eps; the others are measured under VP
+IN_SIGMA = {"edm_euler", "edm_heun", "dpm_2", "lms", "dpmpp_2s", "euler_ancestral", "dpm_2_ancestral", "dpmpp_sde"}
 PATHS = {"dpmpp_sde": "dpmpp_sde", "dpmpp_2m_sde": "dpmpp_2m_sde", "dpmpp_3m_sde": "dpmpp_3m_sde"}
 SDES = {"euler_maruyama": "euler", "milstein": "milstein", "srk_sri": "srk", "heun_strat": "heun"}
 ODES = {"euler": "euler", "midpoint": "midpoint", "rk4": "rk4"}
@@ -75,7 +77,7 @@ def interleaved(runs: dict[str, Callable[[], object]], slow: set[str]) -> dict[s
 
 def ours(key: str, x: Tensor, path: str = "") -> tuple[Callable[[], object], int, Callable[[], object]]:
     """(a run of STEPS steps, network calls in it, its plan); ``path``: "any times", or "knots" for one made for it."""
-    row, process = sd.solvers.row(key), sd.process.VP()
+    row, process = sd.solvers.row(key), sd.process.EDM() if key in IN_SIGMA else sd.process.VP()
     equation, ts = sd.Reverse(process, half, row.eta), sd.grids.logsnr(process, STEPS).tolist()
     clock = [float((2 * process.lam(t)).exp()) for t in ts]
 
