@@ -48,7 +48,8 @@ TWINS: dict[str, tuple[list, list]] = {
     "dpmpp_2m_sde": ([(MULTI, {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"})], [("dpmpp_2m_sde", {})]),
 }
 # rows whose peers all work on x_0 + sigma eps; the others are measured under VP
-IN_SIGMA = {"edm_euler", "edm_heun", "dpm_2", "lms", "dpmpp_2s", "euler_ancestral", "dpm_2_ancestral", "dpmpp_sde"}
+IN_SIGMA = {"edm_euler", "edm_heun", "dpm_2", "lms", "dpmpp_2s", "euler_ancestral", "dpm_2_ancestral", "dpmpp_sde",
+            "dpmpp_3m_sde"}  # fmt: skip
 PATHS = {"dpmpp_sde": "dpmpp_sde", "dpmpp_2m_sde": "dpmpp_2m_sde", "dpmpp_3m_sde": "dpmpp_3m_sde"}
 SDES = {"euler_maruyama": "euler", "milstein": "milstein", "srk_sri": "srk", "heun_strat": "heun"}
 ODES = {"euler": "euler", "midpoint": "midpoint", "rk4": "rk4"}
