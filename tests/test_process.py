@@ -306,7 +306,7 @@ def test_chains_by_name():
     torch.testing.assert_close(p.f(inner), p.d_alpha(inner) / p.alpha(inner), rtol=1e-9, atol=0)
     assert float(p.d_alpha(1.0)) == pytest.approx(-1000 * float(ours[-2])) and p.d_sigma(1.0) == 0
     law = sd.distributions.ring()
-    out = sd.sample(law.denoiser(p), p, sd.noise.prior(p, (8, 2), 1, dtype=F64), solver="ddpm", steps=10)
+    out = sd.sample(law.denoiser(p), p, sd.noise.prior(p, (8, 2), 1, dtype=F64), solver="ddpm", steps=30)
     assert (out.norm(dim=1) - 1.4).abs().max() < 0.5  # from exactly pure noise to the ring
 
 
