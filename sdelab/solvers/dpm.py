@@ -204,9 +204,7 @@ _LU = "Lu et al. (2022), DPM-Solver, "
 _POLICY = "of third order on a number of steps that leaves 0 or 2 when divided by 3, else the last step makes it 2"
 _WORST = "the worst sample of the batch decides, as in the paper; k-diffusion averages over the batch"
 _ROUNDED = "In single precision steps follow the error's rounding, and twins part within the tolerance."
-_BLIND = (
-    "At tolerances of 1e-3 and looser the two solutions of order 3 may agree and both be wrong; order 2 is not deceived."
-)
+_BLIND = "At tolerances of 1e-3 and looser the two solutions of order 3 may agree and both be wrong; order 2 is safe."
 _BLOCKS = {"steps": (480, 960, 1920)}  # whole blocks of 2 and of 3
 
 ROWS = (
