@@ -61,13 +61,13 @@ class Brownian:
 
     def __call__(self, a: float, b: float) -> Tensor:
         a, b = float(a), float(b)
-        places = self._place(a), self._place(b)
-        if a != b and math.floor(places[0]) == math.floor(places[1]) and all(p % 1 for p in places):
+        at_a, at_b = self._place(a), self._place(b)
+        if a != b and math.floor(at_a) == math.floor(at_b) and at_a % 1 and at_b % 1:
             raise ValueError(
                 f"a step from {a} to {b} lies inside one of the 2^{self.depth} leaves of this Brownian path: "
                 f"take longer steps, or make it with a depth above {self.depth}"
             )
-        return self._at(b) - self._at(a)
+        return self._at(b, at_b) - self._at(a, at_a)
 
     def _divided(self, knots: list[float]) -> tuple[Callable[[float], float], Callable[[float], float]]:
         """Leaves between the knots, as many for each as can be; a knot is a boundary of a high level."""
@@ -89,14 +89,14 @@ class Brownian:
         place = self._leaves[0](min(max(t, self.t0), self.t1))
         return float(round(place)) if abs(place - round(place)) < 1e-9 * place else place
 
-    def _at(self, t: float) -> Tensor:
+    def _at(self, t: float, place: float) -> Tensor:
         slack = 1e-9 * (self.t1 - self.t0)
         if not self.t0 - slack <= t <= self.t1 + slack:
             raise ValueError(f"the Brownian path covers [{self.t0}, {self.t1}] and was asked for t = {t}")
         if t not in self._known:
             if len(self._known) >= 4:
                 self._known.pop(next(iter(self._known)))
-            self._known[t] = self._descend(min(max(t, self.t0), self.t1), self._place(t))
+            self._known[t] = self._descend(min(max(t, self.t0), self.t1), place)
         return self._known[t]
 
     def _descend(self, t: float, place: float) -> Tensor:
