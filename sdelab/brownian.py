@@ -5,6 +5,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import SupportsIndex
 
 from torch import Tensor
 
@@ -40,7 +41,7 @@ class Brownian:
         shape,
         t0: float,
         t1: float,
-        seed: int,
+        seed: SupportsIndex,
         *,
         first=0,
         dtype=None,

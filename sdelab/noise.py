@@ -75,7 +75,8 @@ def _scratch(rows: int, length: int, real: torch.dtype, device) -> tuple[Tensor,
 
     Kept per thread: fresh memory would cost as much as filling it, and a view has its price where states are small.
     """
-    held, size = _kept.__dict__.setdefault((real, device), {}), max(rows * length, _CHUNK)
+    held: dict = _kept.__dict__.setdefault("held", {}).setdefault((real, device), {})
+    size = max(rows * length, _CHUNK)
     if (rows, length) not in held:
         with torch.inference_mode(False):
             if not held or held[()][0].numel() < size or len(held) > 64:

@@ -190,7 +190,7 @@ def path(
     if getattr(solver, "rewinds", False) or getattr(solver, "area", False):
         return LevyBrownian(x.shape, ts[0], ts[-1], seed, **shared)
     plan = solver.plan(equation, ts[: -1 if _ends_at_zero(equation, ts) else None])
-    asked = [interval for entry in plan for interval in getattr(solver, "asks", lambda entry: [None])(entry)]
+    asked: list = [interval for entry in plan for interval in getattr(solver, "asks", lambda entry: [None])(entry)]
     if not equation.stochastic and not getattr(solver, "noisy", False):
         raise ValueError("this run draws no noise, so there is no path: use eta > 0, or a solver that adds noise")
     if None in asked or not asked:

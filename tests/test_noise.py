@@ -350,7 +350,7 @@ def test_a_walk_along_the_knots_draws_once_a_step(monkeypatch):
         for knots in (cuts, cuts[::-1], None):
             path, keys = sd.Brownian((1,), cuts[0], cuts[-1], seed=0, knots=knots), []
             draw = path._draw
-            path._draw = lambda ks, keys=keys, draw=draw: keys.extend(ks) or draw(ks)
+            monkeypatch.setattr(path, "_draw", lambda ks, keys=keys, draw=draw: keys.extend(ks) or draw(ks))
             for a, b in itertools.pairwise(cuts):
                 path(a, b)
             drawn[knots is None] = len(keys)

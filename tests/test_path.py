@@ -42,8 +42,9 @@ def test_the_knots_are_what_the_run_asks_for(monkeypatch):
     for key, per_step in (("euler_maruyama", 1), ("ddpm", 1), ("dpmpp_sde", 2), ("seeds_3", 3)):
         row = sd.solvers.row(key)
         path, asked, keys = sd.path(equation(), row.make(), X, FINE, 3), [], []
-        draw = path._draw
-        path._draw = lambda ks, draw=draw, keys=keys: keys.extend(ks) or draw(ks)
+        assert isinstance(path, sd.Brownian)
+        spied = lambda ks, draw=path._draw, keys=keys: keys.extend(ks) or draw(ks)  # noqa: E731
+        monkeypatch.setattr(path, "_draw", spied)
         spy = lambda a, b, path=path, asked=asked: asked.append((a, b)) or path(a, b)  # noqa: E731
         sd.solve(equation(), row.make(), X, FINE, brownian=spy)
         assert len(asked) == per_step * 48 and len(keys) <= 1.4 * len(asked), key
@@ -71,6 +72,6 @@ def test_bad_input():
     with pytest.raises(TypeError, match="solver must be a solver object"):
         sd.path(equation(), "ddpm", X, FINE, 3)
     with pytest.raises(TypeError, match="seed must be an int"):
-        sd.path(equation(), sd.ExpEuler(), X, FINE, 0.5)
+        sd.path(equation(), sd.ExpEuler(), X, FINE, 0.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="times must decrease"):
         sd.path(equation(), sd.ExpEuler(), X, FINE.flip(0), 3)

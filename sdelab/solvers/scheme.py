@@ -75,7 +75,7 @@ def total(x, *terms) -> Any:
     out = x
     for term in terms:
         c = float(math.prod(f for f in term if not isinstance(f, (Tensor, Form))))
-        factors = [f for f in term if isinstance(f, (Tensor, Form))]
+        factors: list[Any] = [f for f in term if isinstance(f, (Tensor, Form))]
         if c == 0 or not factors:
             continue
         if not torch.is_tensor(x):
