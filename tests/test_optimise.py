@@ -299,6 +299,15 @@ def test_equal_error_shares_the_local_error_evenly(order):
     assert max(near(sd.grids.make(name, process, 20)) for name in ("exponential", "karras")) < 0.5
 
 
+def test_equal_error_where_D_stands_still_and_from_alpha_zero():
+    flow = sd.process.make("flow")
+    x = starts(16, seed=1)
+    still = sd.grids.equal_error(lambda x, t: torch.zeros_like(x), VP, 6, x)
+    torch.testing.assert_close(VP.lam(still).diff(), VP.lam(sd.grids.logsnr(VP, 6)).diff(), rtol=1e-6, atol=1e-6)
+    times = sd.grids.equal_error(LAW.denoiser(flow), flow, 6, x)
+    assert times[0] == flow.T and times[-1] == flow.t_min and (times.diff() < 0).all() and len(times) == 7
+
+
 def test_equal_error_beats_the_standard_grids_and_refuses_bad_input():
     solver, x = sd.ExpAdams(2, corrector=True), starts(64, seed=1)
     times = sd.grids.equal_error(DENOISE, VP, 20, x)

@@ -89,10 +89,12 @@ def equal_error(
     ts, _, _ = _fine(process, steps, t_start, t_end, fine)
     _, Ds = _along(Reverse(process, denoise, 0.0), x_T, ts)
     lam = process.lam(ts)
+    if not lam[0].isfinite():  # from alpha = 0: there the first step is exact, and any finite length will do
+        lam[0] = 2 * lam[1] - lam[2]
     size = torch.stack(Ds).diff(n=order, dim=0).norm(dim=2).mean(1).cpu().double()
     middle = lam.unfold(0, order + 1, 1).mean(1)
     density = torch.from_numpy(np.interp(lam, middle, (middle.exp() * size) ** (1 / (order + 1))))
-    density += 1e-3 * density.max()  # where D stands still a step may be long, but not endless
+    density += 1e-3 * float(density.max()) or 1.0  # where D stands still a step may be long, but not endless
     share = torch.cat([lam.new_zeros(1), (0.5 * (density[1:] + density[:-1]) * lam.diff()).cumsum(0)])
     found = np.interp(torch.linspace(0, float(share[-1]), int(steps) + 1, dtype=torch.float64), share, lam)
     times = process.t_of_lam(torch.from_numpy(found))
