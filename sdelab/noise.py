@@ -1,10 +1,16 @@
 """Randomness as a pure function: the same (seed, key, row) gives the same normal, whatever the batch, device or order.
 
-No generator and no global state. Each of 2^15 counters has two random words c, d, the same for all draws, c odd. Seed
-and key are mixed by splitmix64 into multipliers m, n; a word of the draw is (d + m c)(c + 2 n d) modulo 2^32, and
-Box–Muller makes two normals of two words. To different keys belong quadratic forms in c, d with unlike coefficients. A
-pattern common to a few keys would need a small combination of them in which all coefficients cancel, which is why so
-cheap a hash serves. (Its lowest bits are weaker than its highest; they lie below single precision.)
+No generator and no global state. Each of 2^16 counters has two random words c, d, the same for all draws, c odd. Seed
+and key are mixed by splitmix64 into multipliers m, n; a word of the draw is (d + m c)(c + 2 n d) modulo 2^32. To
+different keys belong quadratic forms in c, d with unlike coefficients. A pattern common to a few keys would need a
+small combination of them in which all coefficients cancel, which is why so cheap a hash serves. (The
+lowest bits are weaker than the highest.)
+
+Each half of a word, 16 bits, chooses one of 2^16 equally likely cells of the normal law, in their order, and the median
+stands for the cell: what the lowest bits lack could only show in the finest place of a number within its thousandth.
+Four such choices from different words make four numbers, (± a ± b ± c ± d)/2: a rotation, which leaves independent
+normals what they are, and fills in what lies between the cells and beyond the last. All are multiples of 2^-20 and all
+sums are exact: the same bits in every precision that holds them, and on every device.
 """
 
 import functools
@@ -23,10 +29,11 @@ PRIOR, COMPONENT, DATA, STEP, PATH = -1, -2, -3, -4, -5
 Key = SupportsIndex | Sequence[SupportsIndex]
 
 _MASK64 = (1 << 64) - 1
-_TABLE = 1 << 15  # counters with words of their own; further ones change the key
+_TABLE = 1 << 16  # counters with words of their own; further ones change the key
 _CHUNK = 1 << 16  # words made at a time: long enough to hide the price of a call, short enough for the cache
-_HALF = 256  # a block of the stream is so many cosines, and then their sines
-
+_CELLS = 1 << 16
+_QUARTER = 128  # a block of the stream is four quarters, and mixes the numbers at one place in each
+_BLOCK = 2 * _QUARTER  # words for it
 
 _kept = threading.local()
 
@@ -70,43 +77,56 @@ def _tables(device) -> Tensor:
     return torch.where(x >> 31 == 1, x - (1 << 32), x).to(device, torch.int32).view(2, 1, _TABLE)
 
 
-def _scratch(rows: int, length: int, real: torch.dtype, device) -> tuple[Tensor, ...]:
-    """Two words, a factor, and real numbers in their places (the same memory where they are as long), to write over.
+@functools.lru_cache(8)
+@torch.inference_mode(False)
+def _cells(device) -> Tensor:
+    """Half the number z that stands for each cell: its median m, stretched to a m + b m^3, which gives the numbers the
+    variance and the fourth moment of the normal law, and rounded so that z/2 is a multiple of 2^-20."""
+    m = torch.special.ndtri((torch.arange(_CELLS, dtype=torch.float64) + 0.5) / _CELLS)
+    z = 0.9999157028653 * m + 3.148687468e-5 * m**3
+    return torch.round(z * 2**19).mul_(2.0**-20).to(device, torch.float32)
 
-    Kept per thread: fresh memory would cost as much as filling it, and a view has its price where states are small.
+
+def _scratch(rows: int, blocks: int, device) -> tuple:
+    """Memory to write over, kept per thread, because fresh memory would cost as much as filling it; as the views of it
+    that a chunk of ``blocks`` blocks for each of ``rows`` keys needs, because a view has its price where states are
+    small: words, factors, the words' halves, their cells, what stands for the cells, and (in the place of the cells)
+    sums and differences, the last two as pairs of halves of each block and as pairs of quarters.
     """
-    held: dict = _kept.__dict__.setdefault("held", {}).setdefault((real, device), {})
-    size = max(rows * length, _CHUNK)
-    if (rows, length) not in held:
+    held: dict = _kept.__dict__.setdefault("held", {}).setdefault(device, {})
+    if (rows, blocks) not in held:
+        count = rows * blocks * _BLOCK
         with torch.inference_mode(False):
-            if not held or held[()][0].numel() < size or len(held) > 64:
+            if not held or held[()].shape[1] < count or len(held) > 64:
                 held.clear()
-                words = torch.empty(3, size, dtype=torch.int32, device=device).unbind()
-                same = real.itemsize == words[0].element_size()
-                reals = [w.view(real) if same else torch.empty(size, dtype=real, device=device) for w in words[:2]]
-                held[()] = *words, *reals
-            held[rows, length] = tuple(base[: rows * length].view(rows, length) for base in held[()])
-    return held[rows, length]
+                held[()] = torch.empty(8, max(count, _CHUNK), dtype=torch.int32, device=device)
+            flat = held[()].view(-1)
+            words, factors = (part.view(rows, -1) for part in flat[: 2 * count].chunk(2))
+            z, mixed = (
+                part.view(torch.float32).view(rows, blocks, 2, 2, _QUARTER)
+                for part in (flat[2 * count : 4 * count], flat[4 * count : 6 * count])
+            )
+            cells = flat[4 * count : 8 * count].view(torch.int64)
+            held[rows, blocks] = (
+                *(words, factors, words.view(-1).view(torch.uint16), cells, z.view(-1)),
+                *(z.unbind(2), mixed.unbind(2), mixed.unbind(3)),
+            )
+    return held[rows, blocks]
 
 
-def _words(first: int, count: int, folded: Sequence[int], real: torch.dtype, device) -> Iterator[tuple]:
-    """(start, stop, a, b, u, v): two hashed 32-bit words a, b for each counter first + start … first + stop - 1, one
-    row per key, and real numbers u, v to put them in, which may share their memory.
-
-    ``first`` and ``count`` are multiples of ``_HALF``, and so are the chunks. They are written over by the next ones.
-    """
-    if not -(1 << 62) <= first <= (1 << 62) - count:
-        raise ValueError("first is too large: rows times numbers per row must stay below 2^63")
-    length, start = max(1, _CHUNK // _HALF // len(folded)) * _HALF, 0
+def _chunks(first: int, count: int, folded: Sequence[int], device) -> Iterator[tuple]:
+    """(start, stop, scratch) for the blocks first + start … first + stop - 1 of the stream, one row per key, with the
+    hashed words in the scratch memory. It is written over by the next ones."""
+    if not -(1 << 52) <= first <= (1 << 52) - count:
+        raise ValueError("first is too large: rows times numbers per row must stay below 2^61")
+    length, start, blocks = max(1, _CHUNK // _BLOCK // len(folded)), 0, _TABLE // _BLOCK
     while start < count:
-        high, low = divmod(first + start, _TABLE)
-        stop = min(start + length, count, start + _TABLE - low)
-        table = _tables(device)[:, :, low : low + stop - start].unbind()
-        a, b, factor, u, v = _scratch(len(folded), stop - start, real, device)
-        keys = [_mix(k ^ (high & _MASK64)) for k in folded]
-        _hash(table, keys, a, factor)
-        _hash(table, [_mix(k) for k in keys], b, factor)
-        yield start, stop, a, b, u, v
+        high, low = divmod(first + start, blocks)
+        stop = min(start + length, count, start + blocks - low)
+        scratch = _scratch(len(folded), stop - start, device)
+        table = _tables(device)[:, :, low * _BLOCK : (low + stop - start) * _BLOCK].unbind()
+        _hash(table, [_mix(k ^ (high & _MASK64)) for k in folded], *scratch[:2])
+        yield start, stop, scratch
         start = stop
 
 
@@ -124,13 +144,13 @@ def _hash(table: Sequence[Tensor], keys: Sequence[int], out: Tensor, factor: Ten
         torch.mul(d, n, out=out).add_(c).mul_(factor)
 
 
-def _blocks(first: SupportsIndex, shape: tuple[int, ...]) -> tuple[int, int, slice]:
-    """The blocks of the stream that hold rows ``first`` … of that shape: the first, how many, and the place in them."""
+def _place(first: SupportsIndex, shape: tuple[int, ...], block: int) -> tuple[int, int, slice]:
+    """The blocks of that many numbers that hold rows ``first`` …: the first, how many, and the place in them."""
     size, width = math.prod(shape), math.prod(shape[1:])
     begin = _whole(first, "first") * width
-    block = begin // (2 * _HALF)
-    skip = begin - 2 * _HALF * block
-    return block, -(-(skip + size) // (2 * _HALF)), slice(skip, skip + size)
+    start = begin // block
+    skip = begin - block * start
+    return start, -(-(skip + size) // block), slice(skip, skip + size)
 
 
 def normals(
@@ -143,27 +163,18 @@ def normals(
 ) -> Tensor:
     """What :func:`normal` gives for each of ``keys``, stacked, at less than the price of one call each."""
     shape, dtype = tuple(shape), dtype or torch.get_default_dtype()
-    real = torch.float64 if dtype == torch.float64 else torch.float32
-    block, count, wanted = _blocks(first, shape)
-    out = torch.empty(len(keys), count, 2, _HALF, dtype=real, device=device)
-    half = _number(0.5 / (2**31 + 1), real, out.device)
-    folded = [_fold(seed, key) for key in keys]
-    for start, stop, a, b, radius, angle in _words(block * _HALF, count * _HALF, folded, real, out.device):
-        # |a| is uniform on 0 … 2^31: (|a| + 1/2)/(2^31 + 1) lies inside (0, 1)
-        torch.add(half, radius.copy_(a).abs_(), alpha=1 / (2**31 + 1), out=radius).log_().mul_(-2).sqrt_()
-        angle.copy_(b).mul_(math.pi * 2.0**-31)
-        cosines, sines = out[:, start // _HALF : stop // _HALF].unbind(2)
-        radius, angle = radius.view(cosines.shape), angle.view(cosines.shape)
-        torch.cos(angle, out=cosines).mul_(radius)
-        torch.mul(angle.sin_(), radius, out=sines)
+    block, count, wanted = _place(first, shape, 4 * _QUARTER)
+    out = torch.empty(len(keys), count, 2, 2, _QUARTER, device=device)
+    for start, stop, scratch in _chunks(block, count, [_fold(seed, key) for key in keys], out.device):
+        _, _, halves, cells, z, (upper, lower), (plus, minus), (left, right) = scratch
+        torch.index_select(_cells(out.device), 0, cells.copy_(halves), out=z)
+        torch.add(upper, lower, out=plus)
+        torch.sub(upper, lower, out=minus)
+        sums, differences = out[:, start:stop].unbind(3)
+        torch.add(left, right, out=sums)
+        torch.sub(left, right, out=differences)
     out = out.view(len(keys), -1)[:, wanted].view(len(keys), *shape)
     return out if out.dtype == dtype else out.to(dtype)
-
-
-@functools.lru_cache(8)
-@torch.inference_mode(False)
-def _number(value: float, dtype: torch.dtype, device) -> Tensor:
-    return torch.tensor(value, dtype=dtype, device=device)
 
 
 def normal(
@@ -177,8 +188,8 @@ def normal(
     """Independent standard normals of ``shape`` (n, ...), a pure function of (seed, key, row).
 
     Row ``i`` is row ``first + i`` of an endless stream of such rows: splitting a batch and passing the offset gives the
-    same numbers. ``key`` (an int or several) names the draw, e.g. the step. float32 and float64 agree to float32
-    rounding.
+    same numbers. ``key`` (an int or several) names the draw, e.g. the step. float32 and float64 give the same numbers,
+    as do all devices.
     """
     return normals(shape, seed, (key,), first, dtype, device)[0]
 
@@ -186,12 +197,11 @@ def normal(
 def uniform(shape, seed: int, key=0, first: int = 0, dtype: torch.dtype | None = None, device=None) -> Tensor:
     """Independent uniforms on (0, 1) with the same guarantees as :func:`normal` (32 bits of resolution)."""
     shape, dtype = tuple(shape), dtype or torch.get_default_dtype()
-    block, count, wanted = _blocks(first, shape)
-    u = torch.empty(count, 2, _HALF, dtype=torch.float64, device=device)
-    for start, stop, a, b, *_ in _words(block * _HALF, count * _HALF, [_fold(seed, key)], torch.float32, u.device):
-        for words, to in zip((a, b), u[start // _HALF : stop // _HALF].unbind(1), strict=True):
-            to.copy_(words.view(to.shape))
-    u = u.view(-1)[wanted].add_(2.0**31 + 0.5).mul_(2.0**-32).view(shape)
+    block, count, wanted = _place(first, shape, _BLOCK)
+    u = torch.empty(count * _BLOCK, dtype=torch.float64, device=device)
+    for start, stop, (words, *_) in _chunks(block, count, [_fold(seed, key)], u.device):
+        u[start * _BLOCK : stop * _BLOCK].copy_(words[0])
+    u = u[wanted].add_(2.0**31 + 0.5).mul_(2.0**-32).view(shape)
     return u.to(dtype).clamp_max_(1 - torch.finfo(dtype).eps / 2)  # single precision would round to 1
 
 
