@@ -25,20 +25,20 @@ class SDE:
         self.stochastic = diffusion is not None
 
     def with_slope(self, x: Tensor, t: Time) -> tuple[Tensor | float, Tensor | float]:
-        """(b, db/dx) for diagonal noise, by reverse-mode differentiation of the sum of b (a third of the price of the
-        forward mode): coordinate i of b may depend on coordinate i of x alone. A b of another shape than x counts as
-        additive, and its slope is 0."""
-        b: Tensor | float = 0.0
-
-        def diffusion(y: Tensor) -> Tensor:
-            nonlocal b
+        """(b, db/dx) for diagonal noise, by differentiating the sum of b: coordinate i of b may depend on coordinate i
+        of x alone. A b of another shape than x, or that does not depend on it, has slope 0. The slope is differentiable
+        where gradients are on."""
+        outer = torch.is_grad_enabled()
+        with torch.inference_mode(False), torch.enable_grad():
+            y = x.clone() if x.is_inference() else x.detach()
+            y = x.view_as(x) if outer and x.requires_grad else y.requires_grad_()
             b = self.diffusion(y, t)
-            return b if torch.is_tensor(b) else y
-
-        value, pull = torch.func.vjp(diffusion, x)[:2]
-        if not torch.is_tensor(b):
-            return b, 0.0
-        return value, pull(torch.ones_like(value))[0] if value.shape == x.shape else 0.0
+            if not torch.is_tensor(b):
+                return b, 0.0
+            slope: Tensor | float | None = None
+            if b.shape == x.shape and b.requires_grad:
+                (slope,) = torch.autograd.grad(b, y, torch.ones_like(b), create_graph=outer, allow_unused=True)
+        return b if outer else b.detach(), 0.0 if slope is None else slope
 
     def stratonovich(self, x: Tensor, t: Time, sign: float = 1.0) -> Tensor:
         """The drift of the same equation in Stratonovich's sense, a - b b'/2; ``sign`` is that of dt."""

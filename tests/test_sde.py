@@ -85,3 +85,24 @@ def test_reverse_sde_returns_to_the_data():
         assert scipy.stats.kstest(out[:, 0], cdf).pvalue > LEVEL, eta
     off = sd.Reverse(process, lambda x, t: 0.9 * law.denoiser(process)(x, t), 1.0)
     assert scipy.stats.kstest(sd.solve(off, sd.ExpAdams(2), start, times, seed=4)[:, 0], cdf).pvalue < LEVEL
+
+
+def test_slope_of_the_diffusion_in_every_grad_mode():
+    scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    equation = sd.SDE(lambda x, t: x, lambda x, t: torch.sin(scale * x) * t)
+    x = torch.linspace(-1, 1, 7, dtype=torch.float64)
+    exact = 2 * 0.3 * torch.cos(2 * x)
+    for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad):
+        with mode():
+            y = x.clone()
+            b, slope = map(torch.as_tensor, equation.with_slope(y, 0.3))
+        assert not y.requires_grad and b.requires_grad == slope.requires_grad == (mode is torch.enable_grad)
+        torch.testing.assert_close(b.detach(), torch.sin(2 * x) * 0.3)
+        torch.testing.assert_close(slope.detach(), exact)
+    y = x.clone().requires_grad_()
+    slope = torch.as_tensor(equation.with_slope(y, 0.3)[1])
+    first, second = torch.autograd.grad(slope.sum(), (y, scale))
+    torch.testing.assert_close(first, -4 * 0.3 * torch.sin(2 * x))
+    torch.testing.assert_close(second, (0.3 * (torch.cos(2 * x) - 2 * x * torch.sin(2 * x))).sum())
+    for constant in (lambda x, t: 0.3, lambda x, t: torch.full_like(x, 0.3), lambda x, t: torch.ones(2)):
+        assert sd.SDE(lambda x, t: x, constant).with_slope(x, 0.3)[1] == 0.0
