@@ -67,7 +67,7 @@ def stretched():
         square = (medians * (ab[0] + ab[1] * medians**2)) ** 2
         return square.mean() - 1, (square**2).mean() - 3
 
-    return scipy.optimize.fsolve(wrong, (1.0, 0.0), xtol=1e-12)
+    return scipy.optimize.root(wrong, (1.0, 0.0), tol=1e-12).x.tolist()
 
 
 def numbers(seed, key, first, count):
@@ -187,8 +187,10 @@ def test_normal_and_uniform_laws(seed):
 
 def counts(z, bounds) -> list[float]:
     """p-values of how many numbers lie beyond each bound, on either side."""
-    n, tails = z.numel(), [2 * scipy.stats.norm.sf(b) for b in bounds]
-    return [scipy.stats.binomtest(int((z.abs() > b).sum()), n, p).pvalue for b, p in zip(bounds, tails, strict=True)]
+    n, tails = z.numel(), [2 * float(scipy.stats.norm.sf(b)) for b in bounds]
+    return [
+        float(scipy.stats.binomtest(int((z.abs() > b).sum()), n, p).pvalue) for b, p in zip(bounds, tails, strict=True)
+    ]
 
 
 def test_tails_and_moments_of_many():
