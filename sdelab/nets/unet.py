@@ -1,0 +1,113 @@
+"""A small U-Net for images."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, scaled_dot_product_attention, silu
+
+from .base import Features, at_zero, blank, initialise, level
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(math.gcd(8, channels), channels)
+
+
+class Block(nn.Module):
+    """h + conv(silu(norm(conv(silu(norm(h))) (1 + s) + b))), where scale s and shift b tell the noise level."""
+
+    def __init__(self, channels: int, out: int, told: int):
+        super().__init__()
+        self.norm1, self.conv1 = _norm(channels), nn.Conv2d(channels, out, 3, padding=1)
+        self.norm2, self.conv2 = _norm(out), at_zero(nn.Conv2d(out, out, 3, padding=1))
+        self.told = nn.Linear(told, 2 * out)
+        self.skip = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
+
+    def forward(self, h: Tensor, told: Tensor) -> Tensor:
+        s, b = self.told(told)[..., None, None].chunk(2, -3)
+        y = self.norm2(self.conv1(silu(self.norm1(h)))) * (1 + s) + b
+        return self.skip(h) + self.conv2(silu(y))
+
+
+class Attention(nn.Module):
+    """Every place looks at every other one: h + out(softmax(q k^T / sqrt(d)) v)."""
+
+    def __init__(self, channels: int, heads: int = 4):
+        super().__init__()
+        self.heads = math.gcd(heads, channels)
+        self.norm, self.qkv = _norm(channels), nn.Conv2d(channels, 3 * channels, 1)
+        self.out = at_zero(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, h: Tensor) -> Tensor:
+        n, channels, *_ = h.shape
+        q, k, v = self.qkv(self.norm(h)).view(n, 3, self.heads, channels // self.heads, -1).mT.unbind(1)
+        y = scaled_dot_product_attention(q.contiguous(), k.contiguous(), v.contiguous())
+        return h + self.out(y.mT.reshape(h.shape))
+
+
+class UNet(nn.Module):
+    """F(x, c) for images x (n, channels, H, W): down over ``levels`` resolutions, and up again with skips.
+
+    The first level has ``width`` channels, those below, at H/2, H/4, …, twice as many; ``blocks`` residual blocks each
+    way; ``attention`` at the lowest resolution. H and W must be multiples of 2^(levels - 1). c is a number, or one per
+    sample. The weights are a function of ``seed`` alone; the output layer starts at 0. ``ValueError``: shapes that do
+    not fit.
+
+    Ronneberger et al. (2015); residual blocks, time and attention as in Ho et al. (2020), in small.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        width: int = 32,
+        levels: int = 3,
+        blocks: int = 1,
+        *,
+        attention: bool = True,
+        seed: int = 0,
+    ):
+        super().__init__()
+        if min(channels, width, levels, blocks) < 1:
+            raise ValueError("channels, width, levels and blocks must be at least 1")
+        self.channels, self.width, self.count = channels, width, levels
+        widths, told = [width, *[2 * width] * (levels - 1)], 4 * width
+        with blank():
+            self.features = Features()
+            self.told = nn.Sequential(nn.Linear(self.features.size, told), nn.SiLU(), nn.Linear(told, told), nn.SiLU())
+            self.enter = nn.Conv2d(channels, width, 3, padding=1)
+            self.down, self.up, kept, now = nn.ModuleList(), nn.ModuleList(), [], width
+            for out in widths:
+                self.down.append(nn.ModuleList(Block(now if n == 0 else out, out, told) for n in range(blocks)))
+                kept, now = [*kept, *[out] * blocks], out
+            self.middle = nn.ModuleList([Block(now, now, told), Block(now, now, told)])
+            self.attention = Attention(now) if attention else nn.Identity()
+            for out in reversed(widths):
+                stage = nn.ModuleList()
+                for _ in range(blocks):
+                    stage.append(Block(now + kept.pop(), out, told))
+                    now = out
+                self.up.append(stage)
+            self.norm, self.leave = _norm(now), at_zero(nn.Conv2d(now, channels, 3, padding=1))
+        initialise(self, seed)
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        factor = 1 << (self.count - 1)
+        if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % factor or x.shape[3] % factor:
+            raise ValueError(
+                f"x must have shape (n, {self.channels}, H, W) with H and W multiples of {factor}, not "
+                f"{tuple(x.shape)}: pad the images, or take fewer levels"
+            )
+        told, h, kept = self.told(self.features(level(c, x))), self.enter(x), []
+        for k, stage in enumerate(self.down):
+            if k:
+                h = nn.functional.avg_pool2d(h, 2)
+            for block in stage:  # type: ignore[attr-defined]
+                h = block(h, told)
+                kept.append(h)
+        h = self.middle[1](self.attention(self.middle[0](h, told)), told)
+        for k, stage in enumerate(self.up):
+            if k:
+                h = interpolate(h, scale_factor=2.0, mode="nearest")
+            for block in stage:  # type: ignore[attr-defined]
+                h = block(torch.cat([h, kept.pop()], 1), told)
+        return self.leave(silu(self.norm(h)))

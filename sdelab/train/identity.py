@@ -1,0 +1,51 @@
+"""What a training run is, in plain numbers and text: two runs with the same answers here are the same run."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import checkpoint
+from ..process import Process
+
+
+def model(module: nn.Module) -> dict[str, str]:
+    """Every layer with its settings, every parameter with its dtype and shape."""
+    layers = {name or "itself": f"{type(m).__name__}({m.extra_repr()})" for name, m in module.named_modules()}
+    return layers | {name: f"{str(p.dtype)[6:]} {tuple(p.shape)}" for name, p in module.named_parameters()}
+
+
+def process(process: Process | None) -> dict[str, Any]:
+    """Its class, its parameters and its last time."""
+    if process is None:
+        return {}
+    fields = {f.name: value(getattr(process, f.name)) for f in dataclasses.fields(process)}
+    return {"class": type(process).__name__, "T": float(process.T)} | fields
+
+
+def value(v: Any, questions: Sequence = ()) -> Any:
+    """A setting: numbers and text are themselves, tensors their digest, functions their answers to ``questions`` or,
+    without those, their names."""
+    if v is None or isinstance(v, (bool, int, float, str)):
+        return v
+    if torch.is_tensor(v):
+        return checkpoint.digest({"": v})
+    if callable(v) and questions:
+        return [torch.as_tensor(v(q), dtype=torch.float64).tolist() for q in questions]
+    return name(v)
+
+
+def name(function: Any) -> str:
+    """A function's name, seen through functools.partial with its arguments."""
+    inner = getattr(function, "func", None)
+    if inner is not None:
+        settings = [str(value(a)) for a in function.args] + [f"{k}={value(v)}" for k, v in function.keywords.items()]
+        return f"{name(inner)}({', '.join(settings)})"
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def data(given: Tensor | Callable[..., Tensor], batch: int) -> str:
+    """A digest of the data set, or of the first batch of a stream."""
+    return checkpoint.digest({"data": given if torch.is_tensor(given) else given(batch, first=0)})

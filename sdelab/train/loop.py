@@ -1,0 +1,169 @@
+"""The training loop: every step is a pure function of the state before it, the seed and the step's number."""
+
+import copy
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .. import _checks, noise
+from .. import checkpoint as files
+from . import identity
+from .ema import Decay, constant_ema
+from .state import State, put
+from .times import EPS, ROWS, TRAIN, draw_times
+from .weighting import Weight, loss
+
+Data = Tensor | Callable[..., Tensor]
+
+
+@dataclass
+class Run:
+    """What :func:`fit` gives: ``denoiser`` with the last weights, ``ema`` with the averaged ones (frozen, for use), and
+    ``losses`` (steps,), the mean loss of every step, float64 on the CPU."""
+
+    denoiser: Any
+    ema: Any
+    losses: Tensor
+
+
+def cosine(lr: float, steps: int, warmup: int = 0) -> Callable[[int], float]:
+    """A learning rate that rises linearly over ``warmup`` steps and falls to 0 as half a cosine at ``steps``."""
+    if not 0 <= warmup < steps:
+        raise ValueError(f"warmup must be at least 0 and below steps = {steps}, not {warmup}")
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return lr * (step + 1) / (warmup + 1)
+        return lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+    return rate
+
+
+def batch_of(data: Data, n: int, seed: int, step: int) -> Tensor:
+    """Rows for a step: of a tensor, n at random with replacement; of a stream, the next n."""
+    if not torch.is_tensor(data):
+        return data(n, first=step * n)
+    u = noise.uniform((n,), seed, key=(TRAIN, step, ROWS), dtype=torch.float64)  # type: ignore[arg-type]
+    return data[(u * len(data)).long().clamp_max(len(data) - 1).to(data.device)]
+
+
+def fit(
+    denoiser: nn.Module,
+    data: Data,
+    *,
+    steps: int,
+    batch: int = 256,
+    lr: float | Callable[[int], float] = 1e-3,
+    seed: int = 0,
+    weighting: str | Weight | None = None,
+    times: str | Callable[[Tensor], Tensor] = "uniform",
+    stratified: bool = True,
+    ema: float | Decay = 0.999,
+    clip: float | None = None,
+    objective: Callable[[Any, Tensor, Tensor, Tensor], Tensor] | None = None,
+    checkpoint: str | Path | None = None,
+    every: int = 500,
+    progress: bool | None = None,
+) -> Run:
+    """Train a copy of ``denoiser`` by Adam for ``steps`` steps; ``denoiser`` itself, the start, is left as it is.
+
+    data: a tensor (n, ...), of which each step takes ``batch`` random rows, or a function data(n, first=k) that gives
+    rows k … k + n - 1 of an endless stream, such as ``functools.partial(law.sample, seed=1)``. lr: a number, or a
+    function of the step 0, 1, … such as :func:`cosine`. weighting: see :func:`weight`; times, stratified: see
+    :func:`draw_times`; ema: a decay, or :func:`power_ema`; clip: largest norm of the gradient. objective: a function
+    (denoiser, x0, t, eps) -> losses (n,) instead of :func:`loss`, for other models too (without ``.process``, ``times``
+    must be a function).
+
+    checkpoint: a file, written every ``every`` steps and at the end. If it exists, the run goes on from there. A run
+    that is killed at any moment and called again ends with the same bits as one that never was, on one machine's CPU
+    with one number of threads. progress: None shows a bar on a terminal only, when it takes a while.
+
+    ``ValueError``: arguments that make no sense, a checkpoint that is damaged or belongs to another run (it says what
+    differs; functions are known by their answers or names). ``FloatingPointError``: the loss diverged.
+    """
+    if min(steps, batch, every) < 1 or (clip is not None and not clip > 0):
+        raise ValueError(f"steps = {steps}, batch = {batch}, every = {every} and clip = {clip} must be positive")
+    if torch.is_tensor(data):
+        _checks.state(data, "data")
+    decay = ema if callable(ema) else constant_ema(ema)
+    rate = lr if callable(lr) else (lambda step: lr)
+    objective = objective or partial(loss, weighting=weighting)
+    process = getattr(denoiser, "process", None)
+    state = State(copy.deepcopy(denoiser), decay, steps)
+    config: dict[str, Any] = {}
+    if checkpoint is not None:
+        probes = (0, 1, 10, 100, 1000, steps - 1) if callable(lr) else ()
+        config = {
+            "model": identity.model(denoiser),
+            "process": identity.process(process),
+            "start": files.digest(dict(denoiser.named_parameters())),
+            "data": identity.data(data, batch),
+            "batch": batch,
+            "seed": seed,
+            "lr": identity.value(lr, probes),
+            "ema": identity.value(ema, (1, 2, 10, 100, 1000)),
+            "times": identity.value(times, (torch.linspace(0.05, 0.95, 7, dtype=torch.float64),)),
+            "stratified": stratified,
+            "clip": clip,
+            "objective": identity.name(objective),
+        }
+        if Path(checkpoint).exists():
+            state.restore(files.load(checkpoint, config)[0], checkpoint)
+
+    def one_step() -> None:
+        step = state.step
+        x0 = batch_of(data, batch, seed, step).to(device=state.device, dtype=state.dtype)
+        t = draw_times(process, batch, times, seed=seed, step=step, stratified=stratified)
+        eps = noise.normal(x0.shape, seed, key=(TRAIN, step, EPS), dtype=x0.dtype, device=x0.device)
+        value = objective(state.model, x0, t, eps)
+        if value.shape != (batch,):
+            raise ValueError(f"the objective gives one loss per sample: shape ({batch},), not {tuple(value.shape)}")
+        mean = value.mean()
+        state.adam.zero_grad()
+        mean.backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(state.parameters.values(), clip)
+        state.adam.param_groups[0]["lr"] = rate(step)
+        state.adam.step()
+        state.step += 1
+        state.ema.update(state.parameters, state.step)
+        state.losses[step] = mean.detach()
+
+    bar = None
+    if progress is not False:
+        disable = None if progress is None else False
+        bar = tqdm(total=steps, initial=state.step, delay=2.0, disable=disable, desc="fit", leave=False)
+    with bar or nullcontext(), torch.enable_grad():
+        while state.step < steps:
+            one_step()
+            saving = checkpoint is not None and (state.step % every == 0 or state.step == steps)
+            if saving or state.step % 100 == 0 or state.step == steps:
+                state.check()
+            if saving:
+                files.save(checkpoint, state.tensors(), config)
+            if bar is not None:
+                if state.step % 50 == 0 and not bar.disable:
+                    bar.set_postfix_str(f"loss {state.losses[max(0, state.step - 100) : state.step].mean():.4g}", False)
+                bar.update()
+    return Run(state.model, state.averaged(), state.losses.double().cpu())
+
+
+def load(path, denoiser: nn.Module, averaged: bool = True) -> nn.Module:
+    """A copy of ``denoiser`` with the weights of a checkpoint of :func:`fit`, averaged or last ones, frozen for use.
+
+    ``ValueError`` if the file is damaged, or was made for another model or process.
+    """
+    held, config = files.load(path)
+    here = {"model": identity.model(denoiser), "process": identity.process(getattr(denoiser, "process", None))}
+    files.agree(path, {key: config.get(key) for key in here}, here)
+    out = copy.deepcopy(denoiser)
+    put(out, held, "average" if averaged else "weights")
+    return out.eval().requires_grad_(False)
