@@ -1,6 +1,9 @@
 """Live figures for the chapters: computed in Python, shown by one small player in the page."""
 
 from .density_explorer import DensityExplorer
+from .flow_map import FlowMap
+from .reverse_explorer import ReverseExplorer
 from .three_views import ThreeViews
+from .where_from import WhereFrom
 
-__all__ = ["DensityExplorer", "ThreeViews"]
+__all__ = ["DensityExplorer", "FlowMap", "ReverseExplorer", "ThreeViews", "WhereFrom"]

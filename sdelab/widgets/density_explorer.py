@@ -12,27 +12,11 @@ from .._checks import named
 from ..distributions import GaussianMixture
 from ..process import Process
 from ..process import table as process_table
+from .choices import LAWS, PROCESSES, labels, window
 from .packing import quantise
 from .player import Player, bundle, dial, menu
 
-HALF = 3.3  # half the width of the picture where the scale of x is 1
 REACH = 2.0  # particles are stored as far out as this many half widths
-LAWS = {
-    "ring": {"ja": "輪", "en": "ring"},
-    "moons": {"ja": "二つの月", "en": "two moons"},
-    "spiral": {"ja": "渦巻き", "en": "spiral"},
-    "checkerboard": {"ja": "市松模様", "en": "checkerboard"},
-    "grid": {"ja": "格子", "en": "grid"},
-    "gaussian": {"ja": "ガウス分布", "en": "Gaussian"},
-}
-PROCESSES = {
-    "vp": {"ja": "VP (DDPM)", "en": "VP (DDPM)"},
-    "subvp": {"ja": "sub-VP", "en": "sub-VP"},
-    "ve": {"ja": "VE (SMLD)", "en": "VE (SMLD)"},
-    "cosine": {"ja": "コサイン", "en": "cosine"},
-    "flow": {"ja": "整流フロー", "en": "rectified flow"},
-    "edm": {"ja": "EDM", "en": "EDM"},
-}
 WORDS = {
     "density": {"ja": "密度 pₜ(x)", "en": "density pₜ(x)"},
     "signal": {"ja": "信号", "en": "signal"},
@@ -80,8 +64,8 @@ class DensityExplorer(Player):
         made = {name: named(process_table, name, "process") for name in processes}
         self._sizes = (particles, cells, steps, seed)
         controls = [
-            menu("law", {"ja": "データの分布", "en": "data law"}, _labels(self._laws, LAWS)),
-            menu("process", {"ja": "過程", "en": "process"}, _labels(made, PROCESSES)),
+            menu("law", {"ja": "データの分布", "en": "data law"}, labels(self._laws, LAWS)),
+            menu("process", {"ja": "過程", "en": "process"}, labels(made, PROCESSES)),
             dial("beta_max", {"ja": "β_max", "en": "β_max"}, 1, 40, 1, when={"process": ["vp", "subvp"]}),
             dial("sigma_max", {"ja": "σ_max", "en": "σ_max"}, 2, 100, 1, when={"process": ["ve", "edm"]}),
             menu("show", {"ja": "表示", "en": "show"}, {
@@ -122,7 +106,7 @@ class DensityExplorer(Player):
         # EDM's time is the noise level itself: cubed, so that the frames are not all noise
         times = process.T * torch.linspace(0, 1, steps + 1, dtype=torch.float64) ** (1 if process.T <= 1 else 3)
         alpha, sigma = process.alpha(times), process.sigma(times)
-        half = HALF * torch.sqrt(alpha**2 + sigma**2).clamp_min(1)
+        half = window(alpha, sigma)
 
         centres = (torch.arange(cells) + 0.5) / cells * 2 - 1
         points = torch.cartesian_prod(centres, centres).flip(1)  # x_1 runs fastest
@@ -158,7 +142,3 @@ class DensityExplorer(Player):
 
 def _law(name: str) -> GaussianMixture:
     return named(distributions.table, name, "law")()
-
-
-def _labels(names: Iterable[str], known: dict[str, dict]) -> dict[str, dict]:
-    return {name: known.get(name, {"ja": name, "en": name}) for name in names}

@@ -37,8 +37,9 @@ export function heatmap(ctx, box, values, rows, columns) {
   ctx.drawImage(small, box.x, box.y, box.w, box.h);
 }
 
-/** About `count` round numbers from lo to hi. */
-export function ticks(lo, hi, count) {
+/** About `count` round numbers between lo and hi. */
+export function ticks(from, to, count) {
+  const lo = Math.min(from, to), hi = Math.max(from, to); // an axis may run from noise to data, t falling
   const rough = (hi - lo) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((m) => m * power >= rough * 0.999) * power;

@@ -3,12 +3,14 @@
 // A widget calls play(context, view) with
 //   view.layout            a class for the arrangement of its panels (player.css)
 //   view.panels            {name: {aspect(width) -> height, draw(ctx, size, data, k, ui), time: [left, right] margins if its
-//                          x axis is time (then a pointer moves the slider), label(data, k, ui) -> text for screen readers}}
+//                          x axis is time (then a pointer moves the slider), label(data, k, ui) -> text for screen readers,
+//                          pick: {name, place, nudge} if the reader picks a place in it (pick.mjs)}}
 //   view.readout           (data, k, ui) -> [[label, text], ...]
 // data holds the arrays of Python's frames(choice), each {data, shape}, and k is the frame.
 import { build, controls } from "./controls.mjs";
 import { figure } from "./draw.mjs";
 import { asBytes, same, unpack } from "./frames.mjs";
+import { pick } from "./pick.mjs";
 
 const SECONDS = 6; // one run from the first frame to the last
 
@@ -59,6 +61,7 @@ export function play({ model, el }, view) {
     canvases[name] = canvas;
     stage.append(build("div", { class: `sde-panel sde-panel-${name}` }, canvas));
     if (panel.time) scrub(canvas, panel.time);
+    if (panel.pick) pick(canvas, panel, { model, live, local, listen, hear, state, changed });
   }
   el.replaceChildren(root);
 
@@ -66,6 +69,9 @@ export function play({ model, el }, view) {
     target.addEventListener(event, handler, options);
     ends.push(() => target.removeEventListener(event, handler, options));
   }
+
+  const state = () => data && [data, frame, ui()];
+  const changed = () => (draw(), say());
 
   function change(control, value) {
     if (control.local) {
@@ -293,10 +299,11 @@ export function play({ model, el }, view) {
   listen(matchMedia("(prefers-color-scheme: dark)"), "change", draw);
 
   // ---- changes made in Python, or in another view of the same widget
-  const hear = (name, handler) => {
+  function hear(name, handler) {
     model.on(`change:${name}`, handler);
     ends.push(() => model.off(`change:${name}`, handler));
-  };
+  }
+
   hear("choice", () => {
     if (same(choice, model.get("choice"))) return;
     choice = { ...model.get("choice") };

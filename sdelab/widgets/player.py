@@ -20,7 +20,7 @@ from .._checks import named
 from .packing import Quantised, pack
 
 HERE = Path(__file__).parent
-SHARED = ("draw.mjs", "frames.mjs", "controls.mjs", "player.mjs")
+SHARED = ("draw.mjs", "frames.mjs", "controls.mjs", "pick.mjs", "player.mjs")
 LANGUAGES = ("ja", "en")
 WORDS = {  # what every player says
     "play": {"ja": "再生", "en": "Play"},
@@ -48,9 +48,9 @@ def dial(name: str, label: dict, lo: float, hi: float, step: float, when: dict |
     return {"kind": "dial", "name": name, "label": label, "local": False, "when": when or {}, **ends}
 
 
-def bundle(name: str) -> str:
+def bundle(*names: str) -> str:
     """The front end as one module: the player's files and the widget's own, their mutual imports left out."""
-    text = "\n".join((HERE / part).read_text(encoding="utf-8") for part in (*SHARED, name))
+    text = "\n".join((HERE / part).read_text(encoding="utf-8") for part in (*SHARED, *names))
     return re.sub(r'^import .* from "\./\w+\.mjs";\n', "", text, flags=re.MULTILINE)
 
 
