@@ -7,7 +7,7 @@ const MOVES = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDo
  * place([px, py], size, data, k, ui) gives the value at a pointer, nudge([right, up], data, k, ui) after an arrow key.
  * state() is [data, k, ui], or null before the first frames; changed() draws and speaks.
  */
-export function pick(canvas, { aspect, pick: { name, place, nudge } }, { model, live, local, listen, hear, state, changed }) {
+export function picking(canvas, { aspect, pick: { name, place, nudge } }, { model, live, local, listen, hear, state, changed }) {
   local[name] = model.get(name);
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "application"); // its arrow keys are its own

@@ -10,7 +10,7 @@
 import { build, controls } from "./controls.mjs";
 import { figure } from "./draw.mjs";
 import { asBytes, same, unpack } from "./frames.mjs";
-import { pick } from "./pick.mjs";
+import { picking } from "./pick.mjs";
 
 const SECONDS = 6; // one run from the first frame to the last
 
@@ -61,7 +61,7 @@ export function play({ model, el }, view) {
     canvases[name] = canvas;
     stage.append(build("div", { class: `sde-panel sde-panel-${name}` }, canvas));
     if (panel.time) scrub(canvas, panel.time);
-    if (panel.pick) pick(canvas, panel, { model, live, local, listen, hear, state, changed });
+    if (panel.pick) picking(canvas, panel, { model, live, local, listen, hear, state, changed });
   }
   el.replaceChildren(root);
 
