@@ -70,8 +70,14 @@ export function play({ model, el }, view) {
     ends.push(() => target.removeEventListener(event, handler, options));
   }
 
-  const state = () => data && [data, frame, ui()];
-  const changed = () => (draw(), say());
+  function state() {
+    return data && [data, frame, ui()];
+  }
+
+  function changed() {
+    draw();
+    say();
+  }
 
   function change(control, value) {
     if (control.local) {
