@@ -27,7 +27,7 @@ def save(path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None
     Written beside it as ``NAME.part``, forced to the disk, then put in its place in one stroke: whatever happens, and
     whenever, ``path`` is the old file or the new one. ``ValueError``: a configuration that JSON does not hold.
     """
-    tensors = {name: v.detach().cpu().contiguous() for name, v in tensors.items()}
+    tensors = {name: v.detach().cpu().clone(memory_format=torch.contiguous_format) for name, v in tensors.items()}
     try:
         text = json.dumps(dict(config), sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:

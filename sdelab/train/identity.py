@@ -17,12 +17,12 @@ def model(module: nn.Module) -> dict[str, str]:
     return layers | {name: f"{str(p.dtype)[6:]} {tuple(p.shape)}" for name, p in module.named_parameters()}
 
 
-def process(process: Process | None) -> dict[str, Any]:
-    """Its class, its parameters and its last time."""
+def process(process: Process | None) -> str | None:
+    """Its class with its parameters and its last time, "VP(beta_min=0.1, beta_max=20.0, T=1.0)"."""
     if process is None:
-        return {}
-    fields = {f.name: value(getattr(process, f.name)) for f in dataclasses.fields(process)}
-    return {"class": type(process).__name__, "T": float(process.T)} | fields
+        return None
+    fields = {f.name: value(getattr(process, f.name)) for f in dataclasses.fields(process)} | {"T": float(process.T)}
+    return f"{type(process).__name__}({', '.join(f'{k}={v}' for k, v in fields.items())})"
 
 
 def value(v: Any, questions: Sequence = ()) -> Any:

@@ -140,7 +140,8 @@ def fit(
     bar = None
     if progress is not False:
         disable = None if progress is None else False
-        bar = tqdm(total=steps, initial=state.step, delay=2.0, disable=disable, desc="fit", leave=False)
+        delay = 0.0 if progress else 2.0
+        bar = tqdm(total=steps, initial=state.step, delay=delay, disable=disable, desc="fit", leave=False)
     with bar or nullcontext(), torch.enable_grad():
         while state.step < steps:
             one_step()
