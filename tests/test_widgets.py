@@ -13,11 +13,14 @@ from scipy import stats
 
 from sdelab import SDE, distributions
 from sdelab.process import VP
-from sdelab.widgets import DensityExplorer, ThreeViews, three_views
+from sdelab.widgets import DensityExplorer, FlowMap, ReverseExplorer, ThreeViews, WhereFrom, three_views
 from sdelab.widgets.packing import Quantised, pack, quantise, unpack
 from sdelab.widgets.player import HERE, Player
 
-WIDGETS = {"density_explorer.mjs": DensityExplorer, "three_views.mjs": ThreeViews}
+WIDGETS = {
+    "density_explorer.mjs": DensityExplorer, "three_views.mjs": ThreeViews, "reverse_explorer.mjs": ReverseExplorer,
+    "where_from.mjs": WhereFrom, "flow_map.mjs": FlowMap,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -253,8 +256,15 @@ def test_a_failure_in_the_kernel_is_told_to_the_page(monkeypatch):
 
 
 def test_default_widgets_fit_in_a_page():
-    for widget in (DensityExplorer(), ThreeViews()):
-        assert len(widget.library) * 4 / 3 < 1.5e6  # base64
+    for make, most in {
+        DensityExplorer: 1.5e6,
+        ThreeViews: 1.5e6,
+        ReverseExplorer: 4e5,
+        WhereFrom: 2e4,
+        FlowMap: 4e5,
+    }.items():
+        widget = make()
+        assert len(widget.library) * 4 / 3 < most  # base64
         assert all(widget.choice.keys() == entry["choice"].keys() for entry in widget.shelf)
         assert any(widget.choice == entry["choice"] for entry in widget.shelf)
 
@@ -284,10 +294,9 @@ def test_errors_name_what_was_wrong(make, message):
 # ---- what is shown
 
 
-@pytest.mark.parametrize(
-    "widget", [DensityExplorer(precompute=()), ThreeViews(precompute=())], ids=lambda w: w.spec["name"]
-)
-def test_every_label_is_there_in_both_languages(widget):
+@pytest.mark.parametrize("make", WIDGETS.values())
+def test_every_label_is_there_in_both_languages(make):
+    widget = make(precompute=())
     labels = [widget.spec["title"], *widget.spec["words"].values()]
     for control in widget.spec["controls"]:
         labels += [control["label"], *(row["label"] for row in control.get("options", []))]
@@ -301,6 +310,8 @@ def test_front_end_is_one_module_that_needs_nothing(name):
     source = WIDGETS[name]._esm
     assert not re.search(r"^import |https?://|eval\(|innerHTML", source, flags=re.MULTILINE)
     assert source.count("export default") == 1
+    told = re.findall(r"^(?:export )?(?:async )?(?:function|const|let|class) (\w+)", source, flags=re.MULTILINE)
+    assert len(told) == len(set(told)), "one scope holds all files, so no name may stand twice"
     spec = WIDGETS[name](precompute=()).spec
     used = set(re.findall(r'\bword\("(\w+)"\)|\bspoken\("(\w+)"\)', source))
     assert {a or b for a, b in used} <= set(spec["words"])
@@ -311,7 +322,7 @@ def test_front_end_is_one_module_that_needs_nothing(name):
     assert imported and imported <= exported
 
 
-@pytest.mark.parametrize("make", [DensityExplorer, ThreeViews])
+@pytest.mark.parametrize("make", WIDGETS.values())
 def test_mimebundle(make):
     widget, twin = make(precompute=()), make(precompute=())
     data, _ = widget._repr_mimebundle_()
@@ -329,3 +340,6 @@ def test_text_of_the_representation():
         == "DensityExplorer(law='ring', process='vp', beta_max=20.0, sigma_max=50.0)"
     )
     assert repr(ThreeViews(precompute=())) == "ThreeViews(law='peaks', process='ou', particles=10000, cells=96)"
+    assert repr(ReverseExplorer(precompute=())) == "ReverseExplorer(law='moons', process='vp', eta=1.0)"
+    assert repr(WhereFrom(precompute=())) == "WhereFrom(law='moons', process='vp')"
+    assert repr(FlowMap("ring", precompute=())) == "FlowMap(law='ring', process='vp')"

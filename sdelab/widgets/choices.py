@@ -1,5 +1,6 @@
 """What several widgets offer and draw: laws, processes and their labels, the window, the frames from noise to data."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import distributions, grids
+from .. import distributions
 from .._checks import named
 from ..distributions import GaussianMixture
 from ..process import VE, Process
@@ -31,7 +32,7 @@ PROCESSES = {
     "edm": {"ja": "EDM", "en": "EDM"},
 }
 SMALL = {"ve": lambda: VE(sigma_max=5.0)}  # of sigma_max = 50 nothing but the noise would be seen
-CLEAN = 1 / 250  # sigma/alpha from which the denoiser takes a path to t = 0 in one step
+NOISY, CLEAN = 12.0, 1 / 120  # sigma/alpha above which D hardly moves, and from which it leads to t = 0 in one step
 
 
 def labels(names: Iterable[str], known: dict[str, dict]) -> dict[str, dict]:
@@ -83,11 +84,19 @@ def frame_times(process: Process, steps: int) -> Tensor:
     return process.T * torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** (1.5 if process.T <= 1 else 3)
 
 
-def fine_times(process: Process, frames: Tensor, substeps: int) -> list[float]:
-    """The frames' times and ``substeps`` between them, equal in lam, for a solver that is to be exact to the eye."""
-    end = float(process.t_of_lam(torch.tensor(-math.log(CLEAN), dtype=torch.float64)))
-    between = grids.logsnr(process, substeps, t_end=end).tolist()
-    return sorted({*between, *frames.tolist()}, reverse=True)
+def fine_times(process: Process, frames: Tensor, h: float) -> list[float]:
+    """The frames' times, and between neighbours as many more, equal in lam, as keep the steps of lam below ``h``.
+
+    Even steps matter to multistep methods on noisy paths, whose slope over a short step is nothing but noise.
+    """
+    lams = process.lam(frames).clamp(-math.log(NOISY), -math.log(CLEAN)).tolist()
+    between = []
+    for a, b in itertools.pairwise(lams):
+        n = max(1, math.ceil((b - a) / h))
+        between += [a + (b - a) * i / n for i in range(1, n)]
+    between.append(-math.log(CLEAN))
+    inner = process.t_of_lam(torch.tensor(between, dtype=torch.float64)).tolist()
+    return sorted({*frames.tolist(), *inner}, reverse=True)
 
 
 def components(law: GaussianMixture) -> dict[str, Tensor]:

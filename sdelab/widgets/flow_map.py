@@ -33,22 +33,22 @@ from .player import Player, bundle, menu
 
 EDGE = 0.005  # the cells leave out this much of the probability on each of the four sides
 REACH = 1.3  # nodes are stored as far out as this many half widths
-SUBSTEPS = 48  # of the solver, besides the frames
+STEP = 0.2  # of the solver in lam, at most
 WORDS = {
     "data": {
         "ja": "時刻 t: 確率フローODEで運ばれた格子",
         "en": "time t: the cells, carried by the probability-flow ODE",
     },
     "noise": {"ja": "ノイズ z = x_T: もとの格子", "en": "noise z = x_T: where the cells start"},
-    "along": {"ja": "選んだ升の対数尤度", "en": "log-likelihood of the chosen cell"},
-    "areas": {"ja": "升の面積から log(確率/面積)", "en": "from its area, log(mass/area)"},
+    "along": {"ja": "選んだセルの対数尤度", "en": "log-likelihood of the chosen cell"},
+    "areas": {"ja": "セルの面積から log(確率/面積)", "en": "from its area, log(mass/area)"},
     "exact": {"ja": "厳密な log pₜ", "en": "exact log pₜ"},
-    "mass": {"ja": "升の確率", "en": "mass of a cell"},
+    "mass": {"ja": "セルの確率", "en": "mass of a cell"},
     "area": {"ja": "面積", "en": "area"},
     "scale": {"ja": "対数尤度 log pₜ(x)", "en": "log-likelihood log pₜ(x)"},
     "window": {"ja": "t = 0 の窓", "en": "window of t = 0"},
     "hint": {
-        "ja": "ノイズの図を押すか、図を選んで矢印キーで升を選ぶ。ほかでは ← → で t を1コマ、スペースで再生",
+        "ja": "ノイズの図を押すか、図を選んで矢印キーでセルを選ぶ。ほかでは ← → で t を1コマ、スペースで再生",
         "en": "Choose a cell in the picture of the noise: press it, or focus it and use arrows. Elsewhere ← → change t",
     },
 }
@@ -90,7 +90,7 @@ class FlowMap(Player):
             menu("law", {"ja": "データの分布", "en": "data law"}, labels(self._laws, LAWS)),
             menu("process", {"ja": "過程", "en": "process"}, process_labels(self._processes)),
             menu("show", {"ja": "表示", "en": "show"}, {
-                "cells": {"ja": "升の色", "en": "cells"},
+                "cells": {"ja": "セルの色", "en": "cells"},
                 "areas": {"ja": "面積による対数尤度", "en": "log-likelihood by areas"},
                 "exact": {"ja": "厳密な対数尤度", "en": "exact log-likelihood"},
             }, local=True),
@@ -129,7 +129,7 @@ class FlowMap(Player):
         """Where the probability-flow ODE has taken the noise z (n, 2) at the frames' times: (F, n, 2) in z's dtype."""
         law, process, times = self.law(choice), self.process(choice), self.times(choice)
         equation = Reverse(process, law.denoiser(process), 0.0)
-        path = trajectory(equation, ExpAdams(2), z, fine_times(process, times, SUBSTEPS), progress=False)
+        path = trajectory(equation, ExpAdams(2), z, fine_times(process, times, STEP), progress=False)
         wanted = set(times.tolist())
         return torch.stack([x for t, x in path if t in wanted])
 

@@ -101,8 +101,7 @@ function readout(data, k, ui) {
     ["η", figure(ui.choice.eta, 2)],
     [ui.word("distance"), figure(data.tv.data[k], 3), ui.colour("blue")],
     [ui.word("chance"), figure(data.chance.data[k], 3)],
-    [`${ui.word("corr")} (t = ${figure(data.t.data[k])})`, figure(data.corr.data[k])],
-    ["(t = 0)", figure(data.corr.data[last])],
+    [ui.word("corr"), `${figure(data.corr.data[k])} (t = 0: ${figure(data.corr.data[last])})`],
   ];
 }
 

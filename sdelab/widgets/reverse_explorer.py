@@ -31,7 +31,7 @@ from .player import Player, bundle, dial, menu
 
 REACH = 1.5  # particles are stored as far out as this many half widths
 BINS = 24  # bars of the histogram of x_1 across the window
-SUBSTEPS = 36  # of the solver, besides the frames
+STEP = 0.2  # of the solver in lam, at most
 WORDS = {
     "plane": {
         "ja": "密度 pₜ、スコアの矢印、逆向きに進む粒子",
@@ -97,7 +97,7 @@ class ReverseExplorer(Player):
             }, local=True),
         ]  # fmt: skip
         super().__init__(
-            title={"ja": "逆向きの過程: ODEからSDEまで", "en": "Running backwards: from the ODE to the SDE"},
+            title={"ja": "逆拡散過程: ODEからSDEまで", "en": "Running backwards: from the ODE to the SDE"},
             controls=controls,
             words=WORDS,
             choice={"law": law, "process": process, "eta": eta},
@@ -122,7 +122,7 @@ class ReverseExplorer(Player):
         times = frame_times(process, steps)
         x = law.at(process, process.T).sample(crowd, seed=seed, dtype=torch.float32)
         equation = Reverse(process, law.denoiser(process), choice["eta"])
-        path = trajectory(equation, ExpAdams(2), x, fine_times(process, times, SUBSTEPS), seed, progress=False)
+        path = trajectory(equation, ExpAdams(2), x, fine_times(process, times, STEP), seed, progress=False)
         wanted = set(times.tolist())
         return times, torch.stack([x for t, x in path if t in wanted]).double()
 
