@@ -340,6 +340,8 @@ def test_errors():
         train.fit(small(), torch.full((4, 2), math.nan), steps=1)
     with pytest.raises(ValueError, match="requires_grad_"):
         train.fit(small().requires_grad_(False), STREAM, steps=1)
+    with pytest.raises(ValueError, match="give a weighting or an objective"):
+        train.fit(small(), STREAM, steps=1, weighting="eps", objective=train.loss)
     with pytest.raises(ValueError, match="one loss per sample"):
         train.fit(small(), STREAM, steps=1, objective=lambda D, x0, t, eps: x0.mean())
 
@@ -354,6 +356,45 @@ def test_divergence_names_the_step(tmp_path):
         train.fit(small(), STREAM, steps=20, batch=8, objective=bad, checkpoint=tmp_path / "x", every=5)
     kept, _ = sd.checkpoint.load(tmp_path / "x")
     assert len(kept["losses"]) == 5 and all(v.isfinite().all() for v in kept.values())
+
+
+def distances(denoiser, process, n=4096, count=10):
+    """Sliced Wasserstein distances to the exact law, of samples and of exact draws: `count` of each."""
+    found, floor = [], []
+    for k in range(count):
+        x_T = sd.noise.prior(process, (n, 2), seed=100 + k)
+        with torch.no_grad():
+            x = sd.sample(denoiser, process, x_T, solver="dpmpp_2m", grid="karras", steps=50)
+        exact, other = (LAW.sample(n, seed=s + k) for s in (200, 300))
+        found.append(sd.metrics.sliced_wasserstein(x, exact, seed=k))
+        floor.append(sd.metrics.sliced_wasserstein(other, exact, seed=k))
+    return torch.stack(found), torch.stack(floor)
+
+
+def test_a_small_network_learns_the_ring():
+    """Within 1.5 of the statistical floor after seconds on one thread; untrained it is far away."""
+    process = sd.process.VP()
+    start = nets.Denoiser(nets.MLP(2, width=64, depth=3), process)
+    rate = train.cosine(1e-2, 1500, warmup=100)
+    run = train.fit(start, STREAM, steps=1500, batch=512, lr=rate, times="logsnr", ema=0.99)
+    found, floor = distances(run.ema, process)
+    print(f"trained {found.mean():.4f}, floor {floor.mean():.4f}, ratio {found.mean() / floor.mean():.2f}")
+    assert found.mean() < 1.5 * floor.mean()
+    assert distances(start, process, count=2)[0].mean() > 3 * floor.mean()
+
+
+def test_training_on_an_accelerator(tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+    settings: dict[str, Any] = dict(steps=30, batch=64, lr=1e-2, every=10)
+    cpu = train.fit(awake(small()), STREAM, **settings)
+    gpu = train.fit(awake(small()).cuda(), STREAM, checkpoint=tmp_path / "run", **settings)
+    assert next(gpu.ema.parameters()).is_cuda and not gpu.losses.is_cuda
+    torch.testing.assert_close(gpu.losses, cpu.losses, rtol=1e-3, atol=1e-3)
+    longer = train.fit(awake(small()).cuda(), STREAM, checkpoint=tmp_path / "run", **{**settings, "steps": 40})
+    assert torch.equal(longer.losses[:30], gpu.losses) and longer.losses.isfinite().all()
+    x = normal((4, 2)).float().cuda()
+    assert longer.ema(x, 0.3).is_cuda
 
 
 # ---- checkpoints --------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What a training run is, in plain numbers and text: two runs with the same answers here are the same run."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +9,30 @@ from torch import Tensor, nn
 
 from .. import checkpoint
 from ..process import Process
+
+
+def run(
+    denoiser: nn.Module,
+    process_: Process | None,
+    data_: Tensor | Callable[..., Tensor],
+    objective: Callable,
+    steps: int,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The configuration of a run of training; how long it is counts only where the learning rate knows it."""
+    at = {
+        "lr": (0, 1, 10, 100, 1000, steps - 1),
+        "ema": (1, 2, 10, 100, 1000),
+        "times": (torch.linspace(0.05, 0.95, 7, dtype=torch.float64),),
+    }
+    return {
+        "model": model(denoiser),
+        "process": process(process_),
+        "start": checkpoint.digest(dict(denoiser.named_parameters())),
+        "data": data(data_, settings["batch"]),
+        "objective": name(objective),
+        **{key: value(v, at.get(key, ())) for key, v in settings.items()},
+    }
 
 
 def model(module: nn.Module) -> dict[str, str]:

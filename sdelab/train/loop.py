@@ -91,6 +91,10 @@ def fit(
     """
     if min(steps, batch, every) < 1 or (clip is not None and not clip > 0):
         raise ValueError(f"steps = {steps}, batch = {batch}, every = {every} and clip = {clip} must be positive")
+    if objective is not None and weighting is not None:
+        raise ValueError(
+            "give a weighting or an objective: the weighting belongs to the loss that an objective replaces"
+        )
     if torch.is_tensor(data):
         _checks.state(data, "data")
     decay = ema if callable(ema) else constant_ema(ema)
@@ -98,23 +102,10 @@ def fit(
     objective = objective or partial(loss, weighting=weighting)
     process = getattr(denoiser, "process", None)
     state = State(copy.deepcopy(denoiser), decay, steps)
+    settings = dict(batch=batch, seed=seed, lr=lr, ema=ema, times=times, stratified=stratified, clip=clip)
     config: dict[str, Any] = {}
     if checkpoint is not None:
-        probes = (0, 1, 10, 100, 1000, steps - 1) if callable(lr) else ()
-        config = {
-            "model": identity.model(denoiser),
-            "process": identity.process(process),
-            "start": files.digest(dict(denoiser.named_parameters())),
-            "data": identity.data(data, batch),
-            "batch": batch,
-            "seed": seed,
-            "lr": identity.value(lr, probes),
-            "ema": identity.value(ema, (1, 2, 10, 100, 1000)),
-            "times": identity.value(times, (torch.linspace(0.05, 0.95, 7, dtype=torch.float64),)),
-            "stratified": stratified,
-            "clip": clip,
-            "objective": identity.name(objective),
-        }
+        config = identity.run(denoiser, process, data, objective, steps, settings)
         if Path(checkpoint).exists():
             state.restore(files.load(checkpoint, config)[0], checkpoint)
 
@@ -126,16 +117,7 @@ def fit(
         value = objective(state.model, x0, t, eps)
         if value.shape != (batch,):
             raise ValueError(f"the objective gives one loss per sample: shape ({batch},), not {tuple(value.shape)}")
-        mean = value.mean()
-        state.adam.zero_grad()
-        mean.backward()
-        if clip is not None:
-            nn.utils.clip_grad_norm_(state.parameters.values(), clip)
-        state.adam.param_groups[0]["lr"] = rate(step)
-        state.adam.step()
-        state.step += 1
-        state.ema.update(state.parameters, state.step)
-        state.losses[step] = mean.detach()
+        state.advance(value.mean(), rate(step), clip)
 
     bar = None
     if progress is not False:

@@ -21,6 +21,18 @@ class State:
         self.losses = torch.zeros(steps, dtype=self.dtype, device=self.device)
         self.step = 0
 
+    def advance(self, mean: Tensor, lr: float, clip: float | None) -> None:
+        """One step of Adam down the slope of the mean loss, and one of the average."""
+        self.adam.zero_grad()
+        mean.backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters.values(), clip)
+        self.adam.param_groups[0]["lr"] = lr
+        self.adam.step()
+        self.losses[self.step] = mean.detach()
+        self.step += 1
+        self.ema.update(self.parameters, self.step)
+
     def tensors(self) -> dict[str, Tensor]:
         held = {f"weights/{name}": p for name, p in self.model.named_parameters()}
         held |= {f"buffers/{name}": b for name, b in self.model.named_buffers()}
