@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 # First keys of the package's own draws: one seed may serve the data, the prior and the steps without sharing a number.
-PRIOR, COMPONENT, DATA, STEP, PATH = -1, -2, -3, -4, -5
+PRIOR, COMPONENT, DATA, STEP, PATH, PROBE, DEQUANTISE, SLICE, TRAIN = range(-1, -10, -1)
 
 Key = SupportsIndex | Sequence[SupportsIndex]
 
@@ -34,6 +34,7 @@ _CHUNK = 1 << 16  # words made at a time: long enough to hide the price of a cal
 _CELLS = 1 << 16
 _QUARTER = 128  # a block of the stream is four quarters, and mixes the numbers at one place in each
 _BLOCK = 2 * _QUARTER  # words for it
+_REAL = torch.float32  # holds every number of the stream exactly
 
 _kept = threading.local()
 
@@ -84,7 +85,7 @@ def _cells(device) -> Tensor:
     variance and the fourth moment of the normal law, and rounded so that z/2 is a multiple of 2^-20."""
     m = torch.special.ndtri((torch.arange(_CELLS, dtype=torch.float64) + 0.5) / _CELLS)
     z = 0.9999157028653 * m + 3.148687468e-5 * m**3
-    return torch.round(z * 2**19).mul_(2.0**-20).to(device, torch.float32)
+    return torch.round(z * 2**19).mul_(2.0**-20).to(device, _REAL)
 
 
 def _scratch(rows: int, blocks: int, device) -> tuple:
@@ -103,7 +104,7 @@ def _scratch(rows: int, blocks: int, device) -> tuple:
             flat = held[()].view(-1)
             words, factors = (part.view(rows, -1) for part in flat[: 2 * count].chunk(2))
             z, mixed = (
-                part.view(torch.float32).view(rows, blocks, 2, 2, _QUARTER)
+                part.view(_REAL).view(rows, blocks, 2, 2, _QUARTER)
                 for part in (flat[2 * count : 4 * count], flat[4 * count : 6 * count])
             )
             cells = flat[4 * count : 8 * count].view(torch.int64)
@@ -164,7 +165,7 @@ def normals(
     """What :func:`normal` gives for each of ``keys``, stacked, at less than the price of one call each."""
     shape, dtype = tuple(shape), dtype or torch.get_default_dtype()
     block, count, wanted = _place(first, shape, 4 * _QUARTER)
-    out = torch.empty(len(keys), count, 2, 2, _QUARTER, device=device)
+    out = torch.empty(len(keys), count, 2, 2, _QUARTER, dtype=_REAL, device=device)
     for start, stop, scratch in _chunks(block, count, [_fold(seed, key) for key in keys], out.device):
         _, _, halves, cells, z, (upper, lower), (plus, minus), (left, right) = scratch
         torch.index_select(_cells(out.device), 0, cells.copy_(halves), out=z)

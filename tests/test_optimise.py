@@ -93,12 +93,13 @@ def test_directions_keep_the_error_and_the_mean_of_squares():
 
 
 def test_descend_finds_the_geometric_median():
-    points = sd.noise.normal((41, 2), seed=5, dtype=torch.float64) ** 3
+    points = sd.noise.normal((41, 2), seed=5, dtype=torch.float64)
+    points[:4] += 20
     J = torch.eye(2, dtype=torch.float64)[:, None].expand(2, 41, 2)
     found, f = list(descend(lambda m: m - points, lambda m, e: (J, e), points[0], torch.full((2,), 9.0)))[-1]
     exact = minimize(lambda m: np.linalg.norm(m - points.numpy(), axis=1).mean(), points.mean(0), method="Nelder-Mead")
     assert f == pytest.approx(mean_norm(found - points)) and f < 1.005 * exact.fun
-    assert f < 0.98 * mean_norm(points.mean(0) - points)  # least squares proper would stop there
+    assert f < 0.9 * mean_norm(points.mean(0) - points)  # least squares proper would stop there
 
 
 @pytest.mark.parametrize("solver", [sd.Heun(), sd.ExpAdams(2)], ids=["two calls a step", "no derivatives"])
