@@ -23,31 +23,32 @@ from .sde import SDE
 from .solve import solve
 from .solvers import RK4, Adaptive, Dopri5
 
+ZERO = 1e-12  # an angle that is 0 up to rounding: cos(phi) u - D has no digit left, and du/dphi is 0 as in the limit
+
 
 class Angle:
-    """The ODE in u = x/r on the clock phi; ``times`` are known to be reached, and need no inversion.
-
-    ``count`` counts the calls of the denoiser.
-    """
+    """The ODE in u = x/r on the clock phi; ``times`` are known to be reached, and need no inversion."""
 
     def __init__(self, ode: Reverse, times: Sequence[float]):
-        self.ode, self.count = ode, 0
+        self.ode = ode
         self.phis, self.radii = map(list, zip(*(polar(ode.process, t) for t in times), strict=True))
         self._times = dict(zip(self.phis, times, strict=True))
+        self._low, self._high = min(self.phis), max(self.phis)
 
-    def time(self, phi: float) -> float:
-        """t where sigma/alpha = tan(phi)."""
-        known = self._times.get(phi)
-        return float(self.ode.process.t_of_lam(-math.log(math.tan(phi)))) if known is None else known
+    def at(self, phi: float) -> tuple[float, float]:
+        """(t, r) where sigma/alpha = tan(phi), the ends of the run where rounding has led beyond them."""
+        phi = min(max(phi, self._low), self._high)
+        t = self._times.get(phi)
+        if t is None:
+            t = float(self.ode.process.t_of_lam(-math.log(math.tan(phi))))
+        return t, polar(self.ode.process, t)[1]
 
     def velocity(self, u: Tensor, phi: float) -> Tensor:
         """du/dphi."""
-        if phi == 0:
-            return 0 * u
-        t = self.time(phi)
-        self.count += 1
-        D = self.ode.denoise(polar(self.ode.process, t)[1] * u, t)
-        return (math.cos(phi) * u - D) / math.sin(phi)
+        if phi < ZERO:
+            return torch.zeros_like(u)
+        t, r = self.at(phi)
+        return (math.cos(phi) * u - self.ode.denoise(r * u, t)) / math.sin(phi)
 
     def carry(self, field, state: Tensor, solver, rtol: float, atol: float, on_grid: bool) -> Tensor:
         """Solve d state/dphi = field(state, phi) over the whole way; by default adaptively, or by RK4 on a grid."""

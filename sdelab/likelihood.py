@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import _checks, noise
-from .encoding import Angle, span
+from .encoding import ZERO, Angle, span
 from .reverse import Reverse
 
 PROBE, DEQUANTISE = -6, -7  # first keys of the draws of this module, after those of sdelab.noise
@@ -74,12 +74,18 @@ def log_prob(
         v = None
         if _checks.named({"exact": None, **_DRAWS}, divergence, "divergence"):
             v = draw_probes(divergence, shape, probes, seed, first, x.dtype, x.device)
-        angle = Angle(ode, ts)
+        angle, calls = Angle(ode, ts), []
+        norms = d if v is None else v.square().flatten(2).sum(2)  # v' I v
 
         def field(state: Tensor, phi: float) -> Tensor:
+            if phi < ZERO:
+                return torch.zeros_like(state)
+            t, r = angle.at(phi)
+            calls.append(t)
             u = state[:, :d].reshape(shape)
-            velocity, change = _with_divergence(lambda u: angle.velocity(u, phi), u, v)
-            return torch.cat([velocity.reshape(-1, d), change.T], 1)
+            D, along = _with_divergence(lambda x: ode.denoise(x, t), r * u, v)
+            velocity, change = math.cos(phi) * u - D, math.cos(phi) * norms - r * along
+            return torch.cat([velocity.reshape(-1, d), change.T], 1) / math.sin(phi)
 
         start = torch.cat([x.reshape(-1, d) / angle.radii[0], x.new_zeros(len(x), 1 if v is None else len(v))], 1)
         end = angle.carry(field, start, solver, rtol, atol, times is not None)
@@ -91,7 +97,7 @@ def log_prob(
     error = torch.zeros_like(log_z)
     if v is not None:
         error = samples.std(0) / math.sqrt(len(v)) if len(v) > 1 else error + math.nan
-    return LogProb(samples.mean(0), error, z, samples, angle.count, angle.count * (d if v is None else len(v)))
+    return LogProb(samples.mean(0), error, z, samples, len(calls), len(calls) * (d if v is None else len(v)))
 
 
 def _log_normal(z: Tensor, sigma: float) -> Tensor:
@@ -133,11 +139,6 @@ def _with_divergence(field, x: Tensor, probes: Tensor | None) -> tuple[Tensor, T
         value = field(x)
         if value.shape != x.shape:
             raise ValueError(f"a field has the shape of its states: not {tuple(value.shape)} for x {tuple(x.shape)}")
-        if not value.requires_grad:
-            raise ValueError(
-                "no gradient leads from the field's value to x: the denoiser must not detach nor run under no_grad "
-                "(add 0 * x to one that is constant)"
-            )
         rows = torch.cat([(v * g).flatten(2).sum(2) for v, g in _products(value, x, probes)])
     return value.detach(), rows.sum(0, keepdim=True) if probes is None else rows
 
@@ -151,7 +152,7 @@ def _products(value: Tensor, x: Tensor, probes: Tensor | None) -> Iterator[tuple
         if probes is None:
             v = x.new_zeros(stop - start, len(x), d)
             v[range(stop - start), :, range(start, stop)] = 1
-            v = v.reshape(-1, *x.shape)
+            v = v.reshape(stop - start, *x.shape)
         else:
             v = probes[start:stop]
         yield v, _pulled(value, x, v)
@@ -161,10 +162,21 @@ def _pulled(value: Tensor, x: Tensor, v: Tensor) -> Tensor:
     """J' v for a stack of v: in one batched backward pass or, where an operation has none, one by one."""
     if len(v) > 1:
         try:
-            return torch.autograd.grad(value, x, v, retain_graph=True, is_grads_batched=True)[0]
-        except RuntimeError:  # what is wrong with the graph itself shows again below
+            return _pull(value, x, v, batched=True)
+        except RuntimeError:  # what is wrong with the function itself shows again below
             pass
-    return torch.stack([torch.autograd.grad(value, x, one, retain_graph=True)[0] for one in v])
+    return torch.stack([_pull(value, x, one) for one in v])
+
+
+def _pull(value: Tensor, x: Tensor, v: Tensor, batched: bool = False) -> Tensor:
+    if value.requires_grad:
+        (g,) = torch.autograd.grad(value, x, v, retain_graph=True, is_grads_batched=batched, allow_unused=True)
+        if g is not None:
+            return g
+    raise ValueError(
+        "no gradient leads from the field's value to x: a denoiser must not detach x nor run under no_grad "
+        "(add 0 * x to one that is constant)"
+    )
 
 
 def bits_per_dim(log_prob: Tensor, dims: int, width: float = 2 / 256) -> Tensor:
