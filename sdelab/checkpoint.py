@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load as unpack
+from safetensors.torch import save as pack
 from torch import Tensor
 
 FORMAT = "sdelab checkpoint 1"
@@ -35,7 +36,7 @@ def save(path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None
     if json.loads(text) != _plain(config):
         raise ValueError("the configuration changes in JSON: its keys must be text")
     page = {"format": FORMAT, "config": json.loads(text), "sha256": digest(tensors, json.loads(text))}
-    data = safetensors.torch.save(tensors, {_KEY: json.dumps(page, sort_keys=True)})
+    data = pack(tensors, {_KEY: json.dumps(page, sort_keys=True)})
     path = Path(path)
     part = path.with_name(path.name + ".part")
     with open(part, "wb") as file:
@@ -59,7 +60,7 @@ def load(path, expected: Mapping[str, Any] | None = None) -> tuple[dict[str, Ten
     """
     data = Path(path).read_bytes()
     try:
-        tensors = safetensors.torch.load(data)
+        tensors = unpack(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
         raise ValueError(

@@ -188,6 +188,7 @@ def test_dtype_and_one_time_or_many():
     torch.testing.assert_close(denoiser(x.float(), 0.3), D.float())
     torch.testing.assert_close(denoiser(x, torch.full((4,), 0.3, dtype=torch.float64)), D)
     torch.testing.assert_close(denoiser(x, torch.tensor(0.3, dtype=torch.float64)), D)
+    assert denoiser(x.bfloat16(), 0.3).dtype == torch.bfloat16
     # a far-out state in double precision keeps its digits: only F is computed in single
     exact = nets.Denoiser(nets.MLP(2), process)(1e6 * x, 0.3)
     torch.testing.assert_close(exact, float(denoiser.scales.c_skip(0.3)) * 1e6 * x, rtol=1e-14, atol=0)

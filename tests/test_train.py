@@ -355,6 +355,9 @@ def test_divergence_names_the_step(tmp_path):
     with pytest.raises(FloatingPointError, match="in step 7: lower lr"):
         train.fit(small(), STREAM, steps=20, batch=8, objective=bad, checkpoint=tmp_path / "x", every=5)
     kept, _ = sd.checkpoint.load(tmp_path / "x")
+    with pytest.raises(FloatingPointError, match="the weights became infinite or NaN in step 1"):
+        train.fit(small(), STREAM, steps=1, batch=8, lr=math.inf, checkpoint=tmp_path / "y")
+    assert not (tmp_path / "y").exists()
     assert len(kept["losses"]) == 5 and all(v.isfinite().all() for v in kept.values())
 
 

@@ -67,11 +67,12 @@ class State:
         return out.eval().requires_grad_(False)
 
     def check(self) -> None:
-        """NaN does not heal, so looking now and then finds it; the losses tell where it began."""
+        """NaN does not heal, so looking now and then finds it; the losses tell where it began, the weights the rest."""
         bad = (~self.losses[: self.step].isfinite()).nonzero()
-        if len(bad):
+        if len(bad) or not all(p.isfinite().all() for p in self.parameters.values()):
+            what, step = ("loss", int(bad[0]) + 1) if len(bad) else ("weights", self.step)
             raise FloatingPointError(
-                f"the loss became infinite or NaN in step {int(bad[0]) + 1}: lower lr, clip the gradient (clip=1.0), "
+                f"the {what} became infinite or NaN in step {step}: lower lr, clip the gradient (clip=1.0), "
                 "or keep the times from where the weighting diverges"
             )
 
