@@ -18,7 +18,6 @@ from . import _checks, noise
 from .encoding import ZERO, Angle, span
 from .reverse import Reverse
 
-PROBE, DEQUANTISE = -6, -7  # first keys of the draws of this module, after those of sdelab.noise
 _DRAWS: dict[str, Callable[..., Tensor]] = {"rademacher": noise.uniform, "gaussian": noise.normal}
 _CHUNK = 1 << 16  # numbers in one batch of cotangents: small states share the price of a backward pass
 
@@ -117,7 +116,7 @@ def draw_probes(
     draw = _checks.named(_DRAWS, kind, "kind of probe")
     if count < 1:
         raise ValueError(f"an estimate needs at least one probe, not {count}")
-    v = torch.stack([draw(shape, seed, (PROBE, k), first, dtype, device) for k in range(count)])
+    v = torch.stack([draw(shape, seed, (noise.PROBE, k), first, dtype, device) for k in range(count)])
     return 1 - 2 * (v < 0.5).to(v.dtype) if kind == "rademacher" else v
 
 
@@ -211,5 +210,5 @@ def dequantise(
         raise ValueError(f"k must have shape (n, ...) and values in 0 … {levels - 1}")
     if not low < high:
         raise ValueError(f"low must be below high, not {low} and {high}")
-    u = noise.uniform(k.shape, seed, DEQUANTISE, first, dtype, k.device)
+    u = noise.uniform(k.shape, seed, noise.DEQUANTISE, first, dtype, k.device)
     return low + (high - low) / levels * (k + u)

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 # First keys of the package's own draws: one seed may serve the data, the prior and the steps without sharing a number.
-PRIOR, COMPONENT, DATA, STEP, PATH, PROBE, DEQUANTISE, SLICE, TRAIN = range(-1, -10, -1)
+PRIOR, COMPONENT, DATA, STEP, PATH = -1, -2, -3, -4, -5
+WEIGHTS, SLICE, TRAIN, PROBE, DEQUANTISE = -6, -7, -8, -9, -10
 
 Key = SupportsIndex | Sequence[SupportsIndex]
 
@@ -195,7 +196,14 @@ def normal(
     return normals(shape, seed, (key,), first, dtype, device)[0]
 
 
-def uniform(shape, seed: int, key=0, first: int = 0, dtype: torch.dtype | None = None, device=None) -> Tensor:
+def uniform(
+    shape,
+    seed: SupportsIndex,
+    key: Key = 0,
+    first: SupportsIndex = 0,
+    dtype: torch.dtype | None = None,
+    device=None,
+) -> Tensor:
     """Independent uniforms on (0, 1) with the same guarantees as :func:`normal` (32 bits of resolution)."""
     shape, dtype = tuple(shape), dtype or torch.get_default_dtype()
     block, count, wanted = _place(first, shape, _BLOCK)

@@ -24,9 +24,6 @@ from torch import Tensor
 from . import noise
 from .process import Process, Time, as_time, like
 
-# First key of the draws made here, beside those of sdelab.noise.
-SLICE = -7
-
 Score = Callable[[Tensor, Time], Tensor]
 
 
@@ -74,7 +71,7 @@ def sliced(
         s = _held(score(x, t), x)
         total = x.new_zeros(len(x))
         for j in range(projections):
-            v = noise.normal(x.shape, seed, key=(SLICE, key, j), dtype=x.dtype, device=x.device)
+            v = noise.normal(x.shape, seed, key=(noise.SLICE, key, j), dtype=x.dtype, device=x.device)
             along = _dot(v, s)
             total = total + (0.5 * _dot(s, s) if reduced else 0.5 * along**2) + _dot(v, _slope(along.sum(), x))
         return total / projections

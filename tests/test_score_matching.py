@@ -55,7 +55,7 @@ def test_sliced_is_the_formula_and_averages_to_implicit(reduced):
     x = points(1).expand(20_000, 2)
     score, _ = curved((0.7, 1.3))
     found = sm.sliced(score, x, T, seed=3, key=5, reduced=reduced)
-    v = sd.noise.normal(x.shape, 3, (sm.SLICE, 5, 0), dtype=torch.float64)
+    v = sd.noise.normal(x.shape, 3, (sd.noise.SLICE, 5, 0), dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(lambda y: score(y[None], T)[0], x[0])
     s = score(x[:1], T)[0]
     square = (s**2).sum() if reduced else (v @ s) ** 2

@@ -76,6 +76,12 @@ LAYERS = [
     "solvers",
     "solve",
     "fit",
+    "encoding",
+    "likelihood",
+    "checkpoint",
+    "nets",
+    "score_matching",
+    "train",
 ]
 
 

@@ -244,7 +244,7 @@ def by_hand(denoiser, data, steps, lr, decay, clip=None, batch=8):
     for k in range(steps):
         x0 = train.loop.batch_of(data, batch, 5, k)
         t = train.draw_times(model.process, batch, seed=5, step=k)
-        eps = sd.noise.normal(x0.shape, 5, (train.times.TRAIN, k, train.times.EPS), dtype=x0.dtype)
+        eps = sd.noise.normal(x0.shape, 5, (sd.noise.TRAIN, k, train.times.EPS), dtype=x0.dtype)
         grads = torch.autograd.grad(train.loss(model, x0, t, eps).mean(), params)
         if clip is not None:
             norm = math.sqrt(sum(float((g**2).sum()) for g in grads))

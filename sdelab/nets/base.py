@@ -9,9 +9,6 @@ from torch import Tensor, nn
 
 from .. import noise
 
-# First key of the draws made here, beside those of sdelab.noise: one seed may serve the data and the weights.
-WEIGHTS = -6
-
 
 @contextmanager
 def blank() -> Iterator[None]:
@@ -35,7 +32,7 @@ def initialise(network: nn.Module, seed: int) -> None:
             if getattr(layer, "at_zero", False):
                 parameter.zero_()
             elif parameter.ndim > 1:
-                z = noise.normal(parameter.shape, seed, key=(WEIGHTS, number), dtype=torch.float32)
+                z = noise.normal(parameter.shape, seed, key=(noise.WEIGHTS, number), dtype=torch.float32)
                 parameter.copy_(z / math.sqrt(parameter[0].numel()))
             else:
                 parameter.fill_(1.0 if name.endswith("weight") else 0.0)

@@ -18,7 +18,7 @@ from .. import checkpoint as files
 from . import identity
 from .ema import Decay, constant_ema
 from .state import State, put
-from .times import EPS, ROWS, TRAIN, draw_times
+from .times import EPS, ROWS, draw_times
 from .weighting import Weight, loss
 
 Data = Tensor | Callable[..., Tensor]
@@ -51,7 +51,7 @@ def batch_of(data: Data, n: int, seed: int, step: int) -> Tensor:
     """Rows for a step: of a tensor, n at random with replacement; of a stream, the next n."""
     if not torch.is_tensor(data):
         return data(n, first=step * n)
-    u = noise.uniform((n,), seed, key=(TRAIN, step, ROWS), dtype=torch.float64)  # type: ignore[arg-type]
+    u = noise.uniform((n,), seed, key=(noise.TRAIN, step, ROWS), dtype=torch.float64)
     return data[(u * len(data)).long().clamp_max(len(data) - 1).to(data.device)]
 
 
@@ -113,7 +113,7 @@ def fit(
         step = state.step
         x0 = batch_of(data, batch, seed, step).to(device=state.device, dtype=state.dtype)
         t = draw_times(process, batch, times, seed=seed, step=step, stratified=stratified)
-        eps = noise.normal(x0.shape, seed, key=(TRAIN, step, EPS), dtype=x0.dtype, device=x0.device)
+        eps = noise.normal(x0.shape, seed, key=(noise.TRAIN, step, EPS), dtype=x0.dtype, device=x0.device)
         value = objective(state.model, x0, t, eps)
         if value.shape != (batch,):
             raise ValueError(f"the objective gives one loss per sample: shape ({batch},), not {tuple(value.shape)}")

@@ -9,8 +9,7 @@ from .. import noise
 from .._checks import named
 from ..process import Process
 
-# First key of the draws of training, beside those of sdelab.noise; the step and what is drawn follow.
-TRAIN = -8
+# Keys of the draws of training: (noise.TRAIN, step, what is drawn).
 ROWS, EPS, CLOCK = range(3)
 
 # EDM's training noise: log(sigma/alpha) ~ N(-1.2, 1.2^2). Karras et al. (2022), table 1.
@@ -61,7 +60,7 @@ def draw_times(
     covers all times evenly and the loss fluctuates less; otherwise the u_i are independent. The first is Kingma et al.
     (2021), appendix I.1.
     """
-    u = noise.uniform((1 if stratified else n,), seed, (TRAIN, step, CLOCK), dtype=torch.float64)  # type: ignore[arg-type]
+    u = noise.uniform((1 if stratified else n,), seed, (noise.TRAIN, step, CLOCK), dtype=torch.float64)
     if stratified:
         u = (u + torch.arange(n, dtype=torch.float64) / n) % 1
         u = u.clamp(2.0**-34, 1 - 2.0**-34)  # the sum may round to 0
