@@ -156,15 +156,15 @@ class ReverseExplorer(Player):
         }  # fmt: skip
 
     def draw_poster(self, figure: Figure, frames: dict[str, Any]) -> None:
-        """Four frames from noise to data, the marked paths drawn as far as they have come."""
+        """Four frames from noise to data, some paths drawn as far as they have come lately."""
         last = len(frames["t"]) - 1
         x = frames["half"][:, None, None] * torch.as_tensor(frames["particles"])
         for axes, k in zip(figure.subplots(1, 4), (0, last // 2, 3 * last // 4, last), strict=True):
             half = float(frames["half"][k])
             axes.scatter(*x[k].T, s=2.5, color="#0072b2", linewidths=0)
-            for path in x[: k + 1, :6].unbind(1):
+            for path in x[max(0, k - 8) : k + 1, :4].unbind(1):
                 axes.plot(*path.T, color="#c25700", lw=0.7)
-            axes.scatter(*x[k, :6].T, s=9, color="#c25700", edgecolors="black", linewidths=0.3, zorder=3)
+            axes.scatter(*x[k, :4].T, s=9, color="#c25700", edgecolors="black", linewidths=0.3, zorder=3)
             axes.set(xlim=(-half, half), ylim=(-half, half), aspect="equal", title=f"t = {float(frames['t'][k]):.2f}")
             axes.locator_params(nbins=4)
             axes.tick_params(labelsize=8)
