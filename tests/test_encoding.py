@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.spatial import geometric_slerp
 
 import sdelab as sd
-from sdelab.encoding import decode, encode, interpolate
+from sdelab.encoding import Angle, decode, encode, interpolate, span
 
 F64 = torch.float64
 NAMES = ("vp", "subvp", "ve", "edm", "cosine", "flow", "zero_snr", "trig", "trigflow", "polynomial")
@@ -47,6 +47,17 @@ def test_encodings_and_decodings_of_a_gaussian_law_are_the_closed_form(process, 
     x = decode(ode, z, t_end=low, **run)
     assert (x - X).abs().max() < 1e-6
     assert (encode(ode, 1.0003 * X, t_start=low, **run) - z).abs().max() > 1e-5 * scale  # what 1e-6 tells apart
+
+
+def test_rounding_beyond_the_ends_of_a_run_is_taken_back():
+    """A stage at s + 1.0 h may lie an ulp beyond pi/2, where the tangent is negative, or before the first time."""
+    process = sd.process.RectifiedFlow()
+    way = Angle(gaussian(process)[0], [0.25, 1.0])
+    assert way.at(0.5 * math.pi * (1 + 1e-15)) == way.at(math.inf) == (1.0, 1.0)
+    assert way.at(math.nextafter(way.phis[0], 0)) == (0.25, math.hypot(0.75, 0.25))
+    assert abs(way.at(0.25 * math.pi)[0] - 0.5) < 1e-15
+    late = float(torch.tensor(process.T * (1 + 1e-8)))  # a T that went through another precision
+    assert Angle(way.ode, span(way.ode, None, [0.25, late])).phis == way.phis
 
 
 def test_round_trip_to_the_tolerance():
