@@ -129,7 +129,8 @@ def _of_prose(nb: Any, edition: str, house: House) -> Iterator[str]:
             prose = NOT_PROSE.sub(" ", cell.source)
             for word, better in house.avoid[edition].items():
                 boundary = "" if edition == "ja" else r"\b"
-                if re.search(boundary + re.escape(word) + boundary, prose, re.I):
+                rest = prose.replace(better, " ")  # the right word may have a wrong one in it
+                if re.search(boundary + re.escape(word) + boundary, rest, re.I):
                     yield where + f"says {word}; the glossary says {better}"
         before = cell.cell_type
     for what, names in (("unit", map(unit, cells(nb, "markdown"))), ("label", labels(nb))):

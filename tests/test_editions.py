@@ -190,6 +190,15 @@ def test_unknown_notebook_lists_the_known(chapters, capsys):
     assert f"no notebook 07 in {chapters}; there are: {NAME}" in capsys.readouterr().err
 
 
+def test_the_right_word_may_have_a_wrong_one_in_it(chapters):
+    house = faults.House(citations={"song2021"}, avoid={"ja": {"拡散": "拡散過程"}, "en": {}})
+    found = {}
+    for text in ("拡散過程を描く。", "拡散を描く。"):
+        change(chapters, "ja", cell_source(2, text))
+        found[text] = [fault for fault in faults.of_pair(NAME, chapters, house) if "glossary" in fault]
+    assert not found["拡散過程を描く。"] and len(found["拡散を描く。"]) == 1
+
+
 def test_glossary_and_citations_are_read_from_the_book(tmp_path):
     (tmp_path / "references.bib").write_text("@article{song2021,\n title={x}}\n@book{ oksendal2003,\n}", "utf8")
     (tmp_path / "glossary.yml").write_text(
