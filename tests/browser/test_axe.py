@@ -1,4 +1,7 @@
-"""No serious accessibility violation by axe-core (the copy inside axe-playwright-python), light and dark."""
+"""No serious accessibility violation by axe-core (the copy inside axe-playwright-python), light and dark.
+
+The dark scheme changes colours alone, and the editions share their style sheets: dark pages are looked at in one.
+"""
 
 from importlib.resources import files
 
@@ -14,7 +17,7 @@ RUN = """async () => (await axe.run(document, {resultTypes: ['violations']})).vi
 def test_axe_finds_no_serious_violation(visit, pages, settled, scheme):
     axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf8")
     wrong = {}
-    for path in pages:
+    for path in pages if scheme == "light" else [path for path in pages if not path.startswith("en/")]:
         page = visit(path, color_scheme=scheme, reduced_motion="reduce").page
         settled(page)
         assert page.locator("html").get_attribute("data-theme") == scheme
