@@ -5,6 +5,7 @@ its noises, so that its output's mean and variance come from basis vectors inste
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -122,26 +123,39 @@ def weak_order(row: Row, name: str = "vp", eta: float | None = None) -> float:
     return slope(steps, [weak_error(row.make(), made, row.eta if eta is None else eta, t) for t in times])
 
 
+_ROWS = (1000, 1)  # fewer, and the slope is the seed's
+
+
+@lru_cache(maxsize=4)
+def _path(make, *ends: float):
+    return make(_ROWS, *ends, seed=5, dtype=F64, depth=30)
+
+
+def _on_path(solver, eta: float, name: str, start: float, end: float, steps: int, path) -> Tensor:
+    made = process.make(name)
+    times = grids.logsnr(made, steps, t_start=start, t_end=end)
+    return solve(linear_problem(made, eta), solver, normal(_ROWS, 3, dtype=F64), times, brownian=path)
+
+
+@lru_cache(maxsize=4)
+def _exp_euler(*problem) -> Tensor:
+    return _on_path(ExpEuler(), *problem)
+
+
 def strong_order(row: Row, name: str = "vp") -> float:
     """Slope of the mean error on one Brownian path, against a fine run of the same path.
 
-    A row whose noise makes another SDE of the same marginals (``measure``: truth="own") is held against itself.
+    The fine run is exponential Euler's, which rows with the same path share; in t, the row's own. A row whose noise
+    makes another SDE of the same marginals (``measure``: truth="own") is held against itself.
     """
     made, (start, end) = process.make(name), row.measure.get("strong_range", (0.9, 0.05))
     steps = row.measure.get("strong_steps", (32, 64, 128, 256))
-    fine, shape = max(2048, 8 * steps[-1]), (1000, 1)  # fewer rows, or a coarser truth, and the slope is the seed's
-    solver, eta = row.make(), row.eta
-    equation = linear_problem(made, eta)
-    lam = [float(made.lam(t)) for t in (start, end)]
-    in_time = solver.in_time or row.measure.get("clock") == "t"
-    ends = (end, start) if in_time else tuple(clock(eta**2, v) for v in lam)
-    make = LevyBrownian if getattr(solver, "area", False) else Brownian
-    path = make(shape, *ends, seed=5, dtype=F64, depth=30)
-    x = normal(shape, 3, dtype=F64)
-    reference = row.make() if in_time or row.measure.get("truth") == "own" else ExpEuler()
+    in_time = row.make().in_time or row.measure.get("clock") == "t"
+    ends = (end, start) if in_time else tuple(clock(row.eta**2, float(made.lam(t))) for t in (start, end))
+    path = _path(LevyBrownian if getattr(row.make(), "area", False) else Brownian, *ends)
 
-    def at(solver, n):
-        return solve(equation, solver, x, grids.logsnr(made, n, t_start=start, t_end=end), brownian=path)
-
-    truth = at(reference, fine)
-    return slope(steps, [float((at(row.make(), n) - truth).abs().mean()) for n in steps])
+    fine = (row.eta, name, start, end, max(2048, 8 * steps[-1]), path)  # a coarser one brings its own error
+    own = in_time or row.measure.get("truth") == "own"
+    truth = _on_path(row.make(), *fine) if own else _exp_euler(*fine)
+    runs = [_on_path(row.make(), row.eta, name, start, end, n, path) for n in steps]
+    return slope(steps, [float((x - truth).abs().mean()) for x in runs])

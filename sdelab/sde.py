@@ -30,8 +30,10 @@ class SDE:
         where gradients are on."""
         outer = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad():
-            y = x.clone() if x.is_inference() else x.detach()
-            y = x.view_as(x) if outer and x.requires_grad else y.requires_grad_()
+            if outer and x.requires_grad:
+                y = x.view_as(x)
+            else:
+                y = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
             b = self.diffusion(y, t)
             if not torch.is_tensor(b):
                 return b, 0.0

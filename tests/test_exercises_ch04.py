@@ -1,17 +1,13 @@
 """Every checker of chapter 4: right answers pass, each planted mutant gets its diagnosis, bad answers are told."""
 
 import math
-import re
-from pathlib import Path
 
-import nbformat
 import pytest
 import torch
+from answers import assert_diagnosed, assert_nonsense_is_told, assert_passes, printed
 from torch.func import jvp, vjp
 
 import sdelab as sd
-
-CHAPTERS = Path(__file__).parents[1] / "chapters"
 
 
 def drift(factor, of=lambda p, t: p.g2(t), pull=lambda p, t, x: p.f(t) * x):
@@ -190,52 +186,29 @@ MUTANTS = [
 ]
 
 
-def told(key, answer, capsys):
-    passed = sd.exercises.check(key, answer)
-    return passed, capsys.readouterr().out
-
-
 @pytest.mark.parametrize("key, answer", [(key, answer) for key, answers in RIGHT.items() for answer in answers])
 def test_the_right_answer_passes(key, answer, capsys):
-    passed, out = told(key, answer, capsys)
-    assert passed and out.startswith(f"PASS {key}"), out
+    assert_passes(key, answer, capsys)
 
 
 @pytest.mark.parametrize("key, mutant, says", MUTANTS, ids=[f"{k}: {s} {n}" for n, (k, _, s) in enumerate(MUTANTS)])
 def test_each_mutant_is_diagnosed_in_both_languages(key, mutant, says, capsys):
-    passed, out = told(key, mutant, capsys)
-    english, japanese = out.strip().splitlines()
-    assert not passed and says in english, out
-    assert re.search("[ぁ-んァ-ヶ一-龥]", japanese)
+    assert_diagnosed(key, mutant, says, capsys)
 
 
 @pytest.mark.parametrize("key", RIGHT)
 def test_answers_that_return_nonsense_or_raise_are_told(key, capsys):
-    def empty(*args):
-        return None
+    assert_nonsense_is_told(key, RIGHT[key][0], capsys, shape="3, 5, 7)")
 
-    def wrong_shape(*args):
-        return torch.zeros(3, 5, 7)
 
-    def not_finite(*args):
-        return RIGHT[key][0](*args) * float("nan")
-
-    def raising(*args):
-        raise RuntimeError("boom")
-
-    for answer, says in ((empty, "nothing is returned"), (wrong_shape, "3, 5, 7)"), (not_finite, "not finite"), (raising, "boom")):  # fmt: skip  # noqa: E501
-        passed, out = told(key, answer, capsys)
-        assert not passed and says in out, out
-    assert not told(key, lambda *args: 0.9 * RIGHT[key][0](*args) + 0.01, capsys)[0]
+NAMES = {
+    "drift": "my_drift", "correlation": "my_correlation", "exact-step": "my_exact_step",
+    "divergence": "my_divergence", "bits": "my_bits",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("edition", ["ja", "en"])
 def test_the_printed_solutions_pass(edition, capsys):
-    nb = nbformat.read(CHAPTERS / edition / "04_probability_flow_ode.ipynb", as_version=4)
-    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
-    space = {"torch": torch, "math": math, "sd": sd}
-    for code in re.findall(r"```python\n(def my_.*?)```", text, re.S):
-        exec(code, space)
-    names = {"drift": "my_drift", "correlation": "my_correlation", "exact-step": "my_exact_step", "divergence": "my_divergence", "bits": "my_bits"}  # fmt: skip  # noqa: E501
-    for key, name in names.items():
-        assert told(f"ch04-{key}", space[name], capsys)[0], name
+    space = printed(edition, "04_probability_flow_ode", {"torch": torch, "math": math, "sd": sd})
+    for key, name in NAMES.items():
+        assert_passes(f"ch04-{key}", space[name], capsys)

@@ -214,8 +214,8 @@ def test_dpm_adaptive_meets_its_tolerance(order, process):
     """From pure noise, alpha = 0 included, with every call and rejection counted.
 
     Steps that start small: the rule measures errors against the state before, which is large where noise is. The pair
-    of order 3 may be blind to long steps, which tolerances of 1e-3 and looser allow (test_adaptive.py). The error is
-    measured as the rule does, by the root of the mean square over the batch.
+    of order 3 may be blind to long steps, which tolerances of 1e-3 and looser allow (test_adaptive.py). What is
+    asked for is max(atol, rtol |x|), sample by sample, and the worst sample counts.
     """
     equation = linear_problem(process, 0.0)
     x, start, end = sd.noise.prior(process, (8, 1), seed=1, dtype=F64), process.T, 0.02 * process.T
@@ -225,7 +225,7 @@ def test_dpm_adaptive_meets_its_tolerance(order, process):
         count = sd.NFE(equation.denoise)
         solver = DPMAdaptive(order, rtol=tol, atol=tol)
         out = sd.solve(sd.Reverse(process, count, 0.0), solver, x, [start, end])
-        assert float((out - truth).square().mean().sqrt()) < 3 * tol
+        assert float(((out - truth).abs() / truth.abs().clamp_min(1)).max()) < 3 * tol
         assert solver.rejected > 0 and solver.accepted > 2
         away = 1 if process is FLOW else 0
         assert count.count == order * (solver.accepted - away) + (order - 1) * solver.rejected + away

@@ -33,10 +33,10 @@ def test_protocol(row, name):
     process = sd.process.make(name)
     denoise = sd.NFE((ONE if row.adaptive and row.stochastic else LAW).denoiser(process))
     equation = sd.Reverse(process, denoise, row.eta)
-    x, ts = start(process), times(process)
+    x, ts = start(process), times(process)[4 if row.adaptive else 0 :]  # hundreds of steps of their own: half the way
     kept = x.clone()
     out = sd.solve(equation, row.make(), x, ts, seed=3)
-    assert row.adaptive or denoise.count == row.calls(8)
+    assert row.adaptive or denoise.count == row.calls(len(ts) - 1)
     assert torch.equal(x, kept) and out.shape == x.shape and out.isfinite().all()
     assert torch.equal(out, sd.solve(equation, row.make(), x, ts, seed=3))
     halves = [sd.solve(equation, row.make(), x[a:b], ts, seed=3, first=a) for a, b in ((0, 5), (5, 12))]

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import noise, process
 from ..process import Process
 from . import Diagnosis, exercise
-from .diagnosis import compare, no_pair, told, unwritten
+from .diagnosis import Mistake, compare, no_pair, told, unwritten
 
 
 @exercise(
@@ -71,6 +71,18 @@ def where_from(answer: Callable) -> Diagnosis | None:
     return said
 
 
+def factors(want: Tensor) -> list[Mistake]:
+    """A loss that is right up to a factor, in two dimensions."""
+    return [
+        (2 * want, "the 1/2 is missing.", "1/2 が抜けている。"),
+        (
+            want / 2,
+            "the mean over the coordinates; the loss is a sum (|.|^2).",
+            "座標について平均している。和 (|·|²) をとる。",
+        ),
+    ]
+
+
 @exercise(
     "ch03-dsm",
     hint=told(
@@ -109,9 +121,7 @@ def dsm(answer: Callable) -> Diagnosis | None:
         )
     return compare(
         got, want,
-        (2 * want, "the 1/2 is missing.", "1/2 が抜けている。"),
-        (want / 2, "the mean over the coordinates; the loss is a sum (|.|^2).",
-         "座標について平均している。和 (|·|²) をとる。"),
+        *factors(want),
         (half(s - eps / sigma), "the sign of the target is wrong: it is -eps/sigma, back towards the data.",
          "教師の符号が逆。-ε/σ、つまりデータへ戻る向きである。"),
         (half(s + eps), "the target is -eps: divide by sigma.", "教師が -ε になっている。σ で割ること。"),
@@ -187,9 +197,7 @@ def fault(answer: Callable) -> Diagnosis | None:
         )
     return compare(
         one, want,
-        (2 * want, "the 1/2 is missing.", "1/2 が抜けている。"),
-        (want / 2, "the mean over the coordinates; the loss is a sum (|.|^2).",
-         "座標について平均している。和 (|·|²) をとる。"),
+        *factors(want),
         (n * want, "this is the sum over the batch; take the mean.", "バッチの和になっている。平均をとること。"),
         (torch.ones_like(want), "weighted by sigma^2: here the plain loss is asked.",
          "σ² の重みがついている。ここでは重みなしを書く。"),

@@ -13,6 +13,7 @@ from .._checks import named
 from ..distributions import GaussianMixture
 from ..process import VE, Process
 from ..process import table as process_table
+from .player import Player, menu
 
 HALF, NEAR = 3.3, 2.9  # half the width of the picture where the scale of x is 1
 LAWS = {
@@ -72,6 +73,27 @@ def process_labels(made: Mapping[str, Process]) -> dict[str, dict]:
         if isinstance(process, VE):
             texts[name] = {key: f"VE (σ_max = {process.sigma_max:g})" for key in ("ja", "en")}
     return texts
+
+
+class LawAndProcess(Player):
+    """A player whose menus choose a law of the plane and a process; a subclass fills in both before ``__init__``."""
+
+    _laws: dict[str, GaussianMixture]
+    _processes: dict[str, Process]
+
+    def _menus(self) -> list[dict]:
+        return [
+            menu("law", {"ja": "データの分布", "en": "data law"}, labels(self._laws, LAWS)),
+            menu("process", {"ja": "過程", "en": "process"}, process_labels(self._processes)),
+        ]
+
+    def law(self, choice: dict | None = None) -> GaussianMixture:
+        """The law of the data of a choice (the current one if none is given)."""
+        return self._laws[self._checked(choice or self.choice)["law"]]
+
+    def process(self, choice: dict | None = None) -> Process:
+        """The process of a choice."""
+        return self._processes[self._checked(choice or self.choice)["process"]]
 
 
 def window(alpha: Tensor, sigma: Tensor, half: float = HALF) -> Tensor:

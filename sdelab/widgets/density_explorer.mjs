@@ -1,84 +1,38 @@
-import { chart, dot, figure, heatmap, stroke, ticks } from "./draw.mjs";
+import { chart, dot, figure, heatmap, stroke } from "./draw.mjs";
 import { row } from "./frames.mjs";
+import { colourBar, firstWindow, frame, inside, plane } from "./plane.mjs";
 import { play } from "./player.mjs";
 
 const MARKED = 8; // particles whose paths are drawn
-const ORANGE = "#ffb25e"; // a marked particle on the heat map
-const ZOOMED = 1.04; // the picture has widened: the window of t = 0 is drawn in it
+const ORANGE = "#ffb25e", GROUND = "#22272e"; // a marked particle on the heat map, and what is under the map
 
-function density(ctx, { w, h }, data, k, ui) {
+function density(ctx, size, data, k, ui) {
   const { ink, local } = ui;
-  const box = { x: 26, y: 4, w: w - 30, h: w - 30 };
-  const half = data.half.data[k], first = data.half.data[0];
-  const X = (x) => box.x + ((x / half + 1) / 2) * box.w;
-  const Y = (y) => box.y + ((1 - y / half) / 2) * box.h;
+  const half = data.half.data[k];
+  const here = plane(size, half, 4);
+  const { X, Y, box } = here;
   const [cells] = data.heat.shape.slice(1);
 
-  ctx.save();
-  ctx.beginPath();
-  ctx.roundRect(box.x, box.y, box.w, box.h, 6);
-  ctx.clip();
-  if (local.show === "particles") {
-    ctx.fillStyle = "#22272e";
-    ctx.fillRect(box.x, box.y, box.w, box.h);
-  } else heatmap(ctx, box, row(data.heat, k), cells, cells);
-  if (half > ZOOMED * first) {
-    const left = X(-first), side = 2 * (X(0) - left);
-    ctx.strokeStyle = "#ffffff";
-    ctx.setLineDash([4, 3]);
-    ctx.lineWidth = 1;
-    ctx.strokeRect(left, Y(first), side, side);
-    ctx.setLineDash([]);
-  }
-  if (local.show !== "density") {
-    for (let i = 0; i < MARKED; i++) {
-      ctx.strokeStyle = ORANGE;
-      ctx.lineWidth = 1.2;
-      ctx.globalAlpha = 0.8;
-      stroke(ctx, trail(data, i, k).map(([x, y]) => [X(x), Y(y)]));
-      ctx.globalAlpha = 1;
+  inside(ctx, here, GROUND, () => {
+    if (local.show !== "particles") heatmap(ctx, box, row(data.heat, k), cells, cells);
+    if (local.show !== "density") {
+      for (let i = 0; i < MARKED; i++) {
+        ctx.strokeStyle = ORANGE;
+        ctx.lineWidth = 1.2;
+        ctx.globalAlpha = 0.8;
+        stroke(ctx, trail(data, i, k).map(([x, y]) => [X(x), Y(y)]));
+        ctx.globalAlpha = 1;
+      }
+      const points = row(data.particles, k);
+      for (let i = points.length / 2 - 1; i >= 0; i--) {
+        const marked = i < MARKED;
+        dot(ctx, X(points[2 * i] * half), Y(points[2 * i + 1] * half), marked ? 4 : 1.9, marked ? ORANGE : "#ffffff", "#10151bcc");
+      }
     }
-    const points = row(data.particles, k);
-    for (let i = points.length / 2 - 1; i >= 0; i--) {
-      const marked = i < MARKED;
-      dot(ctx, X(points[2 * i] * half), Y(points[2 * i + 1] * half), marked ? 4 : 1.9, marked ? ORANGE : "#ffffff", "#10151bcc");
-    }
-  }
-  ctx.font = `${ink.small}px ${ink.font}`;
-  if (half > ZOOMED * first) {
-    ctx.textAlign = "center";
-    ctx.textBaseline = "bottom";
-    ctx.lineWidth = 3;
-    ctx.strokeStyle = "#22272e";
-    ctx.strokeText(ui.word("window"), X(0), Math.max(Y(first) - 4, box.y + 16));
-    ctx.fillStyle = "#ffffff";
-    ctx.fillText(ui.word("window"), X(0), Math.max(Y(first) - 4, box.y + 16));
-  }
-  ctx.restore();
-
-  ctx.fillStyle = ink.soft;
-  for (const v of ticks(-half, half, 5)) {
-    if (Math.abs(v) > 0.97 * half) continue;
-    const text = String(Number(v.toPrecision(3))).replace("-", "−");
-    ctx.textAlign = "right";
-    ctx.textBaseline = "middle";
-    ctx.fillText(text, box.x - 4, Y(v));
-    ctx.textAlign = "center";
-    ctx.textBaseline = "top";
-    ctx.fillText(text, X(v), box.y + box.h + 4);
-  }
-
-  // what the colours mean
-  const bar = { x: box.x, y: box.y + box.h + 24, w: box.w, h: 8 };
-  if (local.show === "particles") return;
-  heatmap(ctx, bar, Float32Array.from({ length: 64 }, (_, i) => i / 63), 1, 64);
-  ctx.textBaseline = "top";
-  ctx.textAlign = "left";
-  ctx.fillText("0", bar.x, bar.y + 11);
-  ctx.textAlign = "center";
-  ctx.fillText(ui.word("density"), bar.x + bar.w / 2, bar.y + 11);
-  ctx.textAlign = "right";
-  ctx.fillText(figure(data.peak.data[k]), bar.x + bar.w, bar.y + 11);
+    firstWindow(ctx, here, data.half.data[0], ui.word("window"), ink, ["#ffffff", GROUND]);
+  });
+  frame(ctx, here, ink);
+  if (local.show !== "particles") colourBar(ctx, here, ink, "0", ui.word("density"), data.peak.data[k]);
 }
 
 /** Where particle i has been up to frame k, in the plane. */

@@ -43,7 +43,7 @@ class DensityExplorer(Player):
     >>> sd.widgets.DensityExplorer(law="moons", process="ve")
     """
 
-    _esm = bundle("density_explorer.mjs")
+    _esm = bundle("plane.mjs", "density_explorer.mjs")
 
     def __init__(
         self,

@@ -15,21 +15,9 @@ from ..process import Process
 from ..reverse import Reverse
 from ..solve import trajectory
 from ..solvers import ExpAdams
-from .choices import (
-    LAWS,
-    NEAR,
-    components,
-    fine_times,
-    frame_times,
-    labels,
-    laws_of,
-    process_labels,
-    processes_of,
-    sized,
-    window,
-)
+from .choices import NEAR, LawAndProcess, components, fine_times, frame_times, laws_of, processes_of, sized, window
 from .packing import quantise
-from .player import Player, bundle, menu
+from .player import bundle, menu
 
 EDGE = 0.005  # the cells leave out this much of the probability on each of the four sides
 REACH = 1.3  # nodes are stored as far out as this many half widths
@@ -54,7 +42,7 @@ WORDS = {
 }
 
 
-class FlowMap(Player):
+class FlowMap(LawAndProcess):
     """The map of noise to data by dx/dt = f x - g^2 score / 2: cells of the noise, their images, the likelihood.
 
     The noise is cut into cells x cells rectangles of (nearly) equal probability, and the probability of a cell stays
@@ -87,8 +75,7 @@ class FlowMap(Player):
         sized(cells=(cells, 2), steps=(steps, 2))
         self._laws, self._processes, self._cells, self._steps = laws_of(laws), processes_of(processes), cells, steps
         controls = [
-            menu("law", {"ja": "データの分布", "en": "data law"}, labels(self._laws, LAWS)),
-            menu("process", {"ja": "過程", "en": "process"}, process_labels(self._processes)),
+            *self._menus(),
             menu("show", {"ja": "表示", "en": "show"}, {
                 "cells": {"ja": "セルの色", "en": "cells"},
                 "areas": {"ja": "面積による対数尤度", "en": "log-likelihood by areas"},
@@ -112,14 +99,6 @@ class FlowMap(Player):
         if len(cell) != 2 or not all(0 <= i < self._cells for i in cell):
             raise ValueError(f"cell is a column and a row from 0 to {self._cells - 1}, not {cell!r}")
         return cell
-
-    def law(self, choice: dict | None = None) -> GaussianMixture:
-        """The law of the data of a choice (the current one if none is given)."""
-        return self._laws[self._checked(choice or self.choice)["law"]]
-
-    def process(self, choice: dict | None = None) -> Process:
-        """The process of a choice."""
-        return self._processes[self._checked(choice or self.choice)["process"]]
 
     def times(self, choice: dict | None = None) -> Tensor:
         """The times of the frames, (F,), from T to 0."""

@@ -14,20 +14,9 @@ from ..process import Process
 from ..reverse import Reverse
 from ..solve import trajectory
 from ..solvers import ExpAdams
-from .choices import (
-    LAWS,
-    components,
-    fine_times,
-    frame_times,
-    labels,
-    laws_of,
-    process_labels,
-    processes_of,
-    sized,
-    window,
-)
+from .choices import LawAndProcess, components, fine_times, frame_times, laws_of, processes_of, sized, window
 from .packing import quantise
-from .player import Player, bundle, dial, menu
+from .player import bundle, dial, menu
 
 REACH = 1.5  # particles are stored as far out as this many half widths
 BINS = 24  # bars of the histogram of x_1 across the window
@@ -48,7 +37,7 @@ WORDS = {
 }
 
 
-class ReverseExplorer(Player):
+class ReverseExplorer(LawAndProcess):
     """The family dx = [f x - (1 + eta^2)/2 g^2 score] dt + eta g dw from noise to data, with its score field.
 
     law, process, eta: the first choices. laws: names of ``sd.distributions.table``, or a dict name -> two-dimensional
@@ -87,8 +76,7 @@ class ReverseExplorer(Player):
             every = itertools.product(self._laws, self._processes, sorted({*map(float, etas), float(eta)}))
             precompute = [{"law": a, "process": b, "eta": c} for a, b, c in every]
         controls = [
-            menu("law", {"ja": "データの分布", "en": "data law"}, labels(self._laws, LAWS)),
-            menu("process", {"ja": "過程", "en": "process"}, process_labels(self._processes)),
+            *self._menus(),
             dial("eta", {"ja": "ノイズ η", "en": "noise η"}, 0, 2, 0.05),
             menu("show", {"ja": "表示", "en": "show"}, {
                 "all": {"ja": "すべて", "en": "everything"},
@@ -105,14 +93,6 @@ class ReverseExplorer(Player):
             frame=round(0.75 * steps) if frame is None else frame,
             lang=lang,
         )
-
-    def law(self, choice: dict | None = None) -> GaussianMixture:
-        """The law of the data of a choice (the current one if none is given)."""
-        return self._laws[self._checked(choice or self.choice)["law"]]
-
-    def process(self, choice: dict | None = None) -> Process:
-        """The process of a choice."""
-        return self._processes[self._checked(choice or self.choice)["process"]]
 
     def paths(self, choice: dict | None = None) -> tuple[Tensor, Tensor]:
         """Times (F,) from T to 0 and states (F, crowd, 2), from exact draws of p_T by exponential Adams of order 2."""

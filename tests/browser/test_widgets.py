@@ -78,90 +78,109 @@ def test_the_widgets_of_the_book_are_published_in_both_editions(site):
             assert name in text, f"{name} is in no page of the {language} edition"
 
 
-@pytest.mark.parametrize("disk", [False, True], ids=["http", "file"])
-def test_the_still_picture_gives_way_to_a_live_widget_in_the_pages_language(widgets, disk):
-    for widget in widgets(disk=disk):
-        assert widget.root.get_attribute("data-state") == "live"
-        assert widget.root.locator("> img").count() == 0
-        assert widget.root.locator("canvas").count() > 0
-        assert len(set(widget.pixels().split())) == widget.root.locator("canvas").count()
-        language = widget.page.locator("html").get_attribute("lang")
-        assert widget.root.locator(".sde-player").get_attribute("data-language") == language
-        play = widget.root.locator("button.sde-play").get_attribute("aria-label")
-        assert play == {"ja": "再生", "en": "Play"}[language]
+def is_live(widget):
+    """The still picture gave way to a live widget in the page's language."""
+    assert widget.root.get_attribute("data-state") == "live"
+    assert widget.root.locator("> img").count() == 0
+    assert widget.root.locator("canvas").count() > 0
+    assert len(set(widget.pixels().split())) == widget.root.locator("canvas").count()
+    language = widget.page.locator("html").get_attribute("lang")
+    assert widget.root.locator(".sde-player").get_attribute("data-language") == language
+    play = widget.root.locator("button.sde-play").get_attribute("aria-label")
+    assert play == {"ja": "再生", "en": "Play"}[language]
 
 
-def test_the_slider_changes_the_picture(widgets):
-    for widget in widgets():
-        slider = widget.root.locator("input.sde-time")
-        last = int(slider.get_attribute("max"))
-        here = int(slider.input_value())
-        assert widget.changes(lambda s=slider, to=0 if here > last // 2 else last: s.fill(str(to))), widget.name
+def rests(widget):
+    """Nothing moves by itself."""
+    assert widget.root.locator(".sde-player").get_attribute("data-playing") == "false"
+    assert not widget.changes(lambda: widget.page.wait_for_timeout(600)), widget.name
 
 
-def test_every_menu_changes_the_picture(widgets):
-    for widget in widgets():
-        menus = widget.root.locator("select")
-        assert menus.count() > 0, widget.name
-        for name in menus.evaluate_all("nodes => nodes.map((n) => n.dataset.control)"):
-            menu = widget.root.locator(f"select[data-control='{name}']")
-            now = menu.input_value()
-            other = next(v for v in menu.locator("option").evaluate_all("o => o.map((x) => x.value)") if v != now)
-            assert widget.changes(lambda m=menu, v=other: m.select_option(v)), f"{widget.name}: {name}"
+def answers_the_slider(widget):
+    slider = widget.root.locator("input.sde-time")
+    last = int(slider.get_attribute("max"))
+    other = 0 if int(slider.input_value()) > last // 2 else last
+    assert widget.changes(lambda: slider.fill(str(other))), widget.name
 
 
-def test_keys_change_the_picture(widgets):
-    for widget in widgets():
-        player = widget.root.locator(".sde-player")
-        player.focus()
-        for key in ("End", "ArrowLeft", "Home", "ArrowRight"):
-            player.press(key) if key in ("End", "Home") else None
-            assert key in ("End", "Home") or widget.changes(lambda p=player, k=key: p.press(k)), f"{widget.name}: {key}"
+def answers_every_menu(widget):
+    menus = widget.root.locator("select")
+    assert menus.count() > 0, widget.name
+    for name in menus.evaluate_all("nodes => nodes.map((n) => n.dataset.control)"):
+        menu = widget.root.locator(f"select[data-control='{name}']")
+        now = menu.input_value()
+        other = next(v for v in menu.locator("option").evaluate_all("o => o.map((x) => x.value)") if v != now)
+        assert widget.changes(lambda m=menu, v=other: m.select_option(v)), f"{widget.name}: {name}"
 
 
-def test_play_runs_and_pauses(widgets):
-    for widget in widgets("ja"):
-        player = widget.root.locator(".sde-player")
-        player.focus()
-        player.press("Home")
-        widget.root.locator("button.sde-play").click()
-        widget.page.wait_for_timeout(700)
-        assert player.get_attribute("data-playing") == "true", widget.name
-        widget.root.locator("button.sde-play").click()
-        assert player.get_attribute("data-playing") == "false", widget.name
-        frame = player.get_attribute("data-frame")
-        assert int(frame) > 0, widget.name
-        widget.page.wait_for_timeout(300)
-        assert player.get_attribute("data-frame") == frame, widget.name
+def answers_keys(widget):
+    player = widget.root.locator(".sde-player")
+    player.focus()
+    for far, key in (("End", "ArrowLeft"), ("Home", "ArrowRight")):
+        player.press(far)
+        assert widget.changes(lambda k=key: player.press(k)), f"{widget.name}: {key}"
 
 
-def test_nothing_moves_by_itself(widgets):
-    for motion in ("no-preference", "reduce"):
-        for widget in widgets("ja", reduced_motion=motion):
-            assert widget.root.locator(".sde-player").get_attribute("data-playing") == "false"
-            assert not widget.changes(lambda w=widget: w.page.wait_for_timeout(600)), widget.name
+def plays_and_pauses(widget):
+    player = widget.root.locator(".sde-player")
+    player.focus()
+    player.press("Home")
+    widget.root.locator("button.sde-play").click()
+    widget.page.wait_for_timeout(700)
+    assert player.get_attribute("data-playing") == "true", widget.name
+    widget.root.locator("button.sde-play").click()
+    assert player.get_attribute("data-playing") == "false", widget.name
+    frame = player.get_attribute("data-frame")
+    assert int(frame) > 0, widget.name
+    widget.page.wait_for_timeout(300)
+    assert player.get_attribute("data-frame") == frame, widget.name
 
 
-def test_with_reduced_motion_play_goes_one_frame_on(widgets):
-    for widget in widgets("ja", reduced_motion="reduce"):
-        player = widget.root.locator(".sde-player")
-        player.focus()
-        player.press("Home")
-        frame = int(player.get_attribute("data-frame"))
-        widget.root.locator("button.sde-play").click()
-        widget.page.wait_for_timeout(400)
-        assert int(player.get_attribute("data-frame")) == frame + 1, widget.name
-        assert player.get_attribute("data-playing") == "false", widget.name
+def plays_one_frame(widget):
+    """What play does where motion is to be reduced."""
+    player = widget.root.locator(".sde-player")
+    player.focus()
+    player.press("Home")
+    frame = int(player.get_attribute("data-frame"))
+    widget.root.locator("button.sde-play").click()
+    widget.page.wait_for_timeout(400)
+    assert int(player.get_attribute("data-frame")) == frame + 1, widget.name
+    assert player.get_attribute("data-playing") == "false", widget.name
 
 
-def test_dark_pages_have_dark_widgets(widgets):
+def is_dark(widget):
     ground = "getComputedStyle(document.querySelector('.sde-player')).backgroundColor.match(/\\d+/g).map(Number)"
-    for scheme, dark in (("light", False), ("dark", True)):
-        for widget in widgets("ja", color_scheme=scheme):
-            assert (sum(widget.page.evaluate(ground)) < 300) == dark, widget.name
+    return sum(widget.page.evaluate(ground)) < 300
 
 
-def test_widgets_fit_a_telephone(widgets):
-    for widget in widgets("ja", viewport={"width": 420, "height": 900}):
+def test_a_live_widget_answers_slider_menus_keys_and_play(widgets):
+    for widget in widgets("ja"):
+        is_live(widget)
+        rests(widget)
+        assert not is_dark(widget), widget.name
+        answers_the_slider(widget)
+        answers_every_menu(widget)
+        answers_keys(widget)
+        plays_and_pauses(widget)
+
+
+def test_the_other_edition_is_live_in_its_language(widgets):
+    for widget in widgets("en"):
+        is_live(widget)
+        answers_the_slider(widget)
+
+
+def test_a_page_from_disk_is_live(widgets):
+    for widget in widgets("ja", disk=True):
+        is_live(widget)
+        answers_the_slider(widget)
+
+
+def test_on_a_dark_telephone_with_reduced_motion(widgets):
+    narrow = {"width": 420, "height": 900}
+    for widget in widgets("ja", viewport=narrow, color_scheme="dark", reduced_motion="reduce"):
+        assert is_dark(widget), widget.name
         box = widget.root.locator(".sde-player").bounding_box()
         assert 250 < box["width"] <= 420 and box["x"] >= 0, widget.name
+        rests(widget)
+        plays_one_frame(widget)
