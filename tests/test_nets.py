@@ -30,6 +30,7 @@ MAKERS = {
         lambda seed=0: nets.UNet(1, width=6, levels=1, attention=False, seed=seed),
         (5, 1, 7, 5),
     ),
+    "UNet with classes": (lambda seed=0: nets.UNet(1, width=8, levels=2, classes=3, seed=seed), (5, 1, 8, 8)),
     "UNet of three levels": (lambda seed=0: nets.UNet(1, width=8, levels=3, blocks=2, seed=seed), (5, 1, 8, 8)),
 }
 both = pytest.mark.parametrize("name", MAKERS)
@@ -114,6 +115,55 @@ def test_mlp_is_its_formula():
     for k in (1, 2):
         h = h + linear(f"layers.{k - 1}", s(h + a[:, 5 * k : 5 * k + 5]))
     torch.testing.assert_close(network(x, c), linear("leave", s(h)))
+
+
+CLASSY = lambda: awake(nets.UNet(1, width=8, levels=2, classes=3)).double()  # noqa: E731
+
+
+def test_classes_are_told_one_by_one_and_none_is_a_class_of_its_own():
+    network, x, c = CLASSY(), normal((4, 1, 8, 8)), torch.tensor(0.3).double()
+    y = torch.tensor([0, 2, -1, 1])
+    out = network(x, c, y)
+    for n in range(4):
+        torch.testing.assert_close(out[n : n + 1], network(x[n : n + 1], c, y[n : n + 1]))
+    torch.testing.assert_close(network(x, c)[2], out[2])
+    torch.testing.assert_close(network(x, c, torch.tensor([2])), network(x, c, torch.full((4,), 2)))
+    alone = torch.cat([network(x[:1], c, torch.tensor([k])) for k in (-1, 0, 1, 2)])
+    assert torch.cdist(alone.flatten(1), alone.flatten(1)).add(torch.eye(4)).min() > 1e-3
+
+
+def test_classes_leave_the_other_weights_as_they_are():
+    plain, classy = nets.UNet(1, width=8, levels=2), nets.UNet(1, width=8, levels=2, classes=3)
+    held = classy.state_dict()
+    assert held.pop("label.weight").shape == (4, 32)
+    assert held.keys() == plain.state_dict().keys()
+    assert all(torch.equal(v, held[name]) for name, v in plain.state_dict().items())
+
+
+def test_a_denoiser_of_a_class():
+    process, x = sd.process.VP(), normal((4, 1, 8, 8))
+    model, y = nets.Denoiser(CLASSY(), process, sigma_data=0.7), torch.tensor([0, 2, -1, 1])
+    torch.testing.assert_close(model.of(y)(x, 0.5), model(x, 0.5, y), rtol=0, atol=0)
+    torch.testing.assert_close(model.of(None)(x, 0.5), model.of(-1)(x, 0.5))
+    torch.testing.assert_close(model.of(2)(x, 0.5)[1], model(x, 0.5, y)[1])
+    assert (model.of(y).process, model.of(y).predicts, model.of(y).sigma_data) == (process, "edm", 0.7)
+
+
+@pytest.mark.parametrize(
+    "classes, y, error, says",
+    [
+        (3, torch.tensor([3]), ValueError, "between 0 and 2"),
+        (3, torch.tensor([-2]), ValueError, "between 0 and 2"),
+        (3, torch.tensor([0, 1]), ValueError, "for a batch of 4"),
+        (3, torch.zeros(4, 1, dtype=torch.int64), ValueError, "for a batch of 4"),
+        (3, 1.0, TypeError, "whole numbers"),
+        (0, torch.tensor([0]), ValueError, "no classes"),
+    ],
+)
+def test_classes_that_are_not_there_are_told(classes, y, error, says):
+    model = nets.Denoiser(nets.UNet(1, width=8, levels=2, classes=classes), sd.process.VP())
+    with pytest.raises(error, match=says):
+        model.of(y)(torch.zeros(4, 1, 8, 8), 0.5)
 
 
 def test_unet_overfits_a_few_images():

@@ -242,7 +242,7 @@ def by_hand(denoiser, data, steps, lr, decay, clip=None, batch=8):
     params = list(model.parameters())
     m, v, seen = [torch.zeros_like(p) for p in params], [torch.zeros_like(p) for p in params], []
     for k in range(steps):
-        x0 = train.loop.batch_of(data, batch, 5, k)
+        x0, _ = train.loop.batch_of(data, batch, 5, k)
         t = train.draw_times(model.process, batch, seed=5, step=k)
         eps = sd.noise.normal(x0.shape, 5, (sd.noise.TRAIN, k, train.times.EPS), dtype=x0.dtype)
         grads = torch.autograd.grad(train.loss(model, x0, t, eps).mean(), params)
@@ -286,10 +286,10 @@ def test_learning_rate():
 
 def test_batches_of_tensors_and_streams():
     data = torch.arange(10.0)[:, None]
-    rows = torch.cat([train.loop.batch_of(data, 50, 0, k) for k in range(200)])[:, 0].long()
+    rows = torch.cat([train.loop.batch_of(data, 50, 0, k)[0] for k in range(200)])[:, 0].long()
     counts = torch.bincount(rows, minlength=10).double()
     assert float(((counts - 1000) ** 2 / 1000).sum()) < 40.5  # chi-square, 9 degrees of freedom, level about 6e-6
-    assert torch.equal(train.loop.batch_of(STREAM, 5, 0, 3), LAW.sample(20, seed=1)[15:])
+    assert torch.equal(train.loop.batch_of(STREAM, 5, 0, 3)[0], LAW.sample(20, seed=1)[15:])
 
 
 def test_the_same_call_gives_the_same_bits_and_another_seed_others():
@@ -322,11 +322,71 @@ def test_an_objective_of_ones_own_and_a_model_without_a_process():
         train.fit(Linear(), STREAM, steps=1)
 
 
+def faces(n, *, first=0):
+    """Images 4 x 4 of two classes, N(+1, 0.3^2) and N(-1, 0.3^2) in every number, with their classes."""
+    y = (sd.noise.uniform((n,), 3, first=first) < 0.5).long()
+    return (1 - 2 * y)[:, None, None, None] + 0.3 * sd.noise.normal((n, 1, 4, 4), 4, first=first), y
+
+
+def faces_model():
+    return nets.Denoiser(nets.UNet(1, width=8, levels=1, attention=False, classes=2), sd.process.EDM())
+
+
+def test_classes_are_learned_and_their_absence_too():
+    """Against the exact denoisers of each Gaussian and of both together, where the class is no longer to be seen."""
+    run = train.fit(faces_model(), faces, steps=250, batch=64, lr=5e-3, times=lambda u: 3 + 6 * u, ema=0.95, drop=0.3)
+    model, t, one = run.ema, 6.0, torch.ones(1, 16)
+    x = (faces(400, first=5000)[0] + t * normal((400, 1, 4, 4))).float()
+    both = sd.distributions.GaussianMixture([0.5, 0.5], torch.cat([one, -one]), 0.3)
+    laws = {0: sd.distributions.gaussian(one[0], 0.3), 1: sd.distributions.gaussian(-one[0], 0.3), None: both}
+    for y, law in laws.items():
+        exact = {k: v.denoiser(model.process)(x.flatten(1), t).view_as(x) for k, v in laws.items()}
+        error = {k: float((model.of(y)(x, t) - v).square().mean().sqrt()) for k, v in exact.items()}
+        assert error[y] < 0.3 and all(e > 0.5 for k, e in error.items() if k != y), (y, error)
+
+
+def test_classes_are_dropped_as_often_as_told():
+    y = torch.arange(20_000) % 5
+    for share in (0.0, 0.1, 1.0):
+        out = train.loop.dropped(y, share, 0, 7)
+        assert bool(((out == y) | (out == -1)).all())
+        assert abs(float((out == -1).double().mean()) - share) <= 4.5 * math.sqrt(share * (1 - share) / 20_000)
+    assert not torch.equal(train.loop.dropped(y, 0.5, 0, 7), train.loop.dropped(y, 0.5, 0, 8))
+
+
+def test_a_run_with_classes_goes_on_to_the_bit(tmp_path):
+    def run(steps, file=None, data=None, **more):
+        return train.fit(
+            faces_model(), data or faces(64), steps=steps, batch=8, checkpoint=file, progress=False, **more
+        )
+
+    whole, file = run(12), tmp_path / "run"
+    run(5, file)
+    assert equal(run(12, file), whole)
+    x, y = faces(64)
+    for change in (dict(data=(x, 1 - y)), dict(drop=0.2)):
+        with pytest.raises(ValueError, match=r"another configuration: (data|drop)"):
+            run(12, file, **change)
+
+
 def test_progress_shows_the_loss(capsys):
     train.fit(small(), STREAM, steps=3, batch=8)
     assert not capsys.readouterr().err  # no terminal, no bar
     train.fit(small(), STREAM, steps=60, batch=8, progress=True)
     assert "fit:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "data, drop, says",
+    [
+        ((torch.ones(4, 1, 4, 4), torch.zeros(3).long()), 0.1, "4 classes"),
+        ((torch.ones(4, 1, 4, 4), torch.zeros(4)), 0.1, "whole numbers"),
+        (faces, 1.5, "between 0 and 1"),
+    ],
+)
+def test_classes_that_do_not_fit_are_told(data, drop, says):
+    with pytest.raises(ValueError, match=says):
+        train.fit(faces_model(), data, steps=1, batch=2, drop=drop)
 
 
 def test_errors():

@@ -50,8 +50,9 @@ class UNet(nn.Module):
 
     The first level has ``width`` channels, those below, at H/2, H/4, …, twice as many; ``blocks`` residual blocks each
     way; ``attention`` at the lowest resolution. H and W must be multiples of 2^(levels - 1). c is a number, or one per
-    sample. The weights are a function of ``seed`` alone; the output layer starts at 0. ``ValueError``: shapes that do
-    not fit.
+    sample. With ``classes`` > 0 the network is told the class, too: F(x, c, y) with whole numbers y (n,) from 0, and -1
+    for no class, which is also what y=None means. The weights are a function of ``seed`` alone; the output layer starts
+    at 0. ``ValueError``: shapes that do not fit, classes that are not there.
 
     Ronneberger et al. (2015); residual blocks, time and attention as in Ho et al. (2020), in small.
     """
@@ -64,16 +65,17 @@ class UNet(nn.Module):
         blocks: int = 1,
         *,
         attention: bool = True,
+        classes: int = 0,
         seed: int = 0,
     ):
         super().__init__()
         if min(channels, width, levels, blocks) < 1:
             raise ValueError("channels, width, levels and blocks must be at least 1")
-        self.channels, self.width, self.count = channels, width, levels
+        self.channels, self.width, self.count, self.classes = channels, width, levels, classes
         widths, told = [width, *[2 * width] * (levels - 1)], 4 * width
         with blank():
             self.features = Features()
-            self.told = nn.Sequential(nn.Linear(self.features.size, told), nn.SiLU(), nn.Linear(told, told), nn.SiLU())
+            self.told = nn.Sequential(nn.Linear(self.features.size, told), nn.SiLU(), nn.Linear(told, told))
             self.enter = nn.Conv2d(channels, width, 3, padding=1)
             self.down, self.up, kept, now = nn.ModuleList(), nn.ModuleList(), [], width
             for out in widths:
@@ -88,16 +90,35 @@ class UNet(nn.Module):
                     now = out
                 self.up.append(stage)
             self.norm, self.leave = _norm(now), at_zero(nn.Conv2d(now, channels, 3, padding=1))
+            if classes:
+                self.label = nn.Embedding(classes + 1, told)  # the last row is no class
         initialise(self, seed)
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+    def _told(self, x: Tensor, c: Tensor, y: Tensor | None) -> Tensor:
+        """What the blocks are told, shape (1 or n, told)."""
+        told = self.told(self.features(level(c, x)))
+        if y is None and not self.classes:
+            return silu(told)
+        y = torch.full((1,), -1) if y is None else y
+        if not self.classes or y.ndim != 1 or len(y) not in (1, len(x)) or y.is_floating_point():
+            known = (
+                f"whole numbers (n,) below {self.classes}, or -1" if self.classes else "None, as there are no classes"
+            )
+            raise ValueError(f"y must be {known}, not {y.dtype} of shape {tuple(y.shape)} for a batch of {len(x)}")
+        if y.device.type == "cpu" and not ((y >= -1) & (y < self.classes)).all():
+            raise ValueError(
+                f"classes lie between 0 and {self.classes - 1} (-1: no class), not {int(y.min())} to {int(y.max())}"
+            )
+        return silu(told + self.label(y.to(x.device) % (self.classes + 1)))
+
+    def forward(self, x: Tensor, c: Tensor, y: Tensor | None = None) -> Tensor:
         factor = 1 << (self.count - 1)
         if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % factor or x.shape[3] % factor:
             raise ValueError(
                 f"x must have shape (n, {self.channels}, H, W) with H and W multiples of {factor}, not "
                 f"{tuple(x.shape)}: pad the images, or take fewer levels"
             )
-        told, h, kept = self.told(self.features(level(c, x))), self.enter(x), []
+        told, h, kept = self._told(x, c, y), self.enter(x), []
         for k, stage in enumerate(self.down):
             if k:
                 h = nn.functional.avg_pool2d(h, 2)

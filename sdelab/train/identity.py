@@ -14,7 +14,7 @@ from ..process import Process
 def run(
     denoiser: nn.Module,
     process_: Process | None,
-    data_: Tensor | Callable[..., Tensor],
+    data_: Tensor | tuple[Tensor, Tensor] | Callable[..., Any],
     objective: Callable,
     steps: int,
     settings: Mapping[str, Any],
@@ -70,6 +70,7 @@ def name(function: Any) -> str:
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
-def data(given: Tensor | Callable[..., Tensor], batch: int) -> str:
-    """A digest of the data set, or of the first batch of a stream."""
-    return checkpoint.digest({"data": given if torch.is_tensor(given) else given(batch, first=0)})
+def data(given: Tensor | tuple[Tensor, Tensor] | Callable[..., Any], batch: int) -> str:
+    """A digest of the data set with its classes, or of the first batch of a stream."""
+    held = given(batch, first=0) if callable(given) else given
+    return checkpoint.digest({"data": held} if torch.is_tensor(held) else {"data": held[0], "classes": held[1]})

@@ -18,10 +18,11 @@ from .. import checkpoint as files
 from . import identity
 from .ema import Decay, constant_ema
 from .state import State, put
-from .times import EPS, ROWS, draw_times
+from .times import DROP, EPS, ROWS, draw_times
 from .weighting import Weight, loss
 
-Data = Tensor | Callable[..., Tensor]
+Batch = Tensor | tuple[Tensor, Tensor]  # states, or states with their classes
+Data = Batch | Callable[..., Batch]
 
 
 @dataclass
@@ -47,12 +48,21 @@ def cosine(lr: float, steps: int, warmup: int = 0) -> Callable[[int], float]:
     return rate
 
 
-def batch_of(data: Data, n: int, seed: int, step: int) -> Tensor:
-    """Rows for a step: of a tensor, n at random with replacement; of a stream, the next n."""
-    if not torch.is_tensor(data):
-        return data(n, first=step * n)
+def batch_of(data: Data, n: int, seed: int, step: int) -> tuple[Tensor, Tensor | None]:
+    """(x_0, classes or None) of a step: of tensors, n rows at random with replacement; of a stream, the next n."""
+    if callable(data):
+        held = data(n, first=step * n)
+        return (held, None) if torch.is_tensor(held) else held
+    x, y = (data, None) if torch.is_tensor(data) else data
     u = noise.uniform((n,), seed, key=(noise.TRAIN, step, ROWS), dtype=torch.float64)
-    return data[(u * len(data)).long().clamp_max(len(data) - 1).to(data.device)]
+    rows = (u * len(x)).long().clamp_max(len(x) - 1).to(x.device)
+    return x[rows], None if y is None else y[rows.to(y.device)]
+
+
+def dropped(y: Tensor, share: float, seed: int, step: int) -> Tensor:
+    """Classes of a step, each replaced by -1, no class, with probability ``share``. Ho and Salimans (2022), alg. 1."""
+    u = noise.uniform((len(y),), seed, key=(noise.TRAIN, step, DROP), dtype=torch.float64)
+    return torch.where(u.to(y.device) < share, -1, y)
 
 
 def fit(
@@ -67,6 +77,7 @@ def fit(
     times: str | Callable[[Tensor], Tensor] = "uniform",
     stratified: bool = True,
     ema: float | Decay = 0.999,
+    drop: float = 0.1,
     clip: float | None = None,
     objective: Callable[[Any, Tensor, Tensor, Tensor], Tensor] | None = None,
     checkpoint: str | Path | None = None,
@@ -76,8 +87,10 @@ def fit(
     """Train a copy of ``denoiser`` by Adam for ``steps`` steps; ``denoiser`` itself, the start, is left as it is.
 
     data: a tensor (n, ...), of which each step takes ``batch`` random rows, or a function data(n, first=k) that gives
-    rows k … k + n - 1 of an endless stream, such as ``functools.partial(law.sample, seed=1)``. lr: a number, or a
-    function of the step 0, 1, … such as :func:`cosine`. weighting: see :func:`weight`; times, stratified: see
+    rows k … k + n - 1 of an endless stream, such as ``functools.partial(law.sample, seed=1)``. Either may be a pair
+    (states, classes), the classes whole numbers (n,): the model is then ``denoiser.of(classes)``, with every class
+    dropped with probability ``drop``, so that it learns the data of no class, too, as guidance needs. lr: a number, or
+    a function of the step 0, 1, … such as :func:`cosine`. weighting: see :func:`weight`; times, stratified: see
     :func:`draw_times`; ema: a decay, or :func:`power_ema`; clip: largest norm of the gradient. objective: a function
     (denoiser, x0, t, eps) -> losses (n,) instead of :func:`loss`, for other models too (without ``.process``, ``times``
     must be a function).
@@ -95,14 +108,19 @@ def fit(
         raise ValueError(
             "give a weighting or an objective: the weighting belongs to the loss that an objective replaces"
         )
-    if torch.is_tensor(data):
-        _checks.state(data, "data")
+    if not 0 <= drop <= 1:
+        raise ValueError(f"drop is the probability of forgetting a class: between 0 and 1, not {drop}")
+    if not callable(data):
+        x, *classes = [data] if torch.is_tensor(data) else data
+        _checks.state(x, "data")
+        if any(len(y) != len(x) or y.is_floating_point() for y in classes):
+            raise ValueError(f"data of {len(x)} rows need {len(x)} classes, whole numbers")
     decay = ema if callable(ema) else constant_ema(ema)
     rate = lr if callable(lr) else (lambda step: lr)
     objective = objective or partial(loss, weighting=weighting)
     process = getattr(denoiser, "process", None)
     state = State(copy.deepcopy(denoiser), decay, steps)
-    settings = dict(batch=batch, seed=seed, lr=lr, ema=ema, times=times, stratified=stratified, clip=clip)
+    settings = dict(batch=batch, seed=seed, lr=lr, ema=ema, times=times, stratified=stratified, drop=drop, clip=clip)
     config: dict[str, Any] = {}
     if checkpoint is not None:
         config = identity.run(denoiser, process, data, objective, steps, settings)
@@ -111,10 +129,14 @@ def fit(
 
     def one_step() -> None:
         step = state.step
-        x0 = batch_of(data, batch, seed, step).to(device=state.device, dtype=state.dtype)
+        x0, y = batch_of(data, batch, seed, step)
+        x0 = x0.to(device=state.device, dtype=state.dtype)
         t = draw_times(process, batch, times, seed=seed, step=step, stratified=stratified)
         eps = noise.normal(x0.shape, seed, key=(noise.TRAIN, step, EPS), dtype=x0.dtype, device=x0.device)
-        value = objective(state.model, x0, t, eps)
+        model: Any = state.model
+        if y is not None:
+            model = model.of(dropped(y, drop, seed, step))
+        value = objective(model, x0, t, eps)
         if value.shape != (batch,):
             raise ValueError(f"the objective gives one loss per sample: shape ({batch},), not {tuple(value.shape)}")
         state.advance(value.mean(), rate(step), clip)

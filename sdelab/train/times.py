@@ -10,7 +10,7 @@ from .._checks import named
 from ..process import Process
 
 # Keys of the draws of training: (noise.TRAIN, step, what is drawn).
-ROWS, EPS, CLOCK = range(3)
+ROWS, EPS, CLOCK, DROP = range(4)
 
 # EDM's training noise: log(sigma/alpha) ~ N(-1.2, 1.2^2). Karras et al. (2022), table 1.
 P_MEAN, P_STD = -1.2, 1.2
