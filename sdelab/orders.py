@@ -40,8 +40,17 @@ def slope(steps, errors) -> float:
 
 
 def linear_problem(process, eta: float, mean: float = MEAN) -> Reverse:
-    """The family on data N(mean, STD^2), whose denoiser is affine."""
-    return Reverse(process, distributions.gaussian((mean,), STD).denoiser(process), eta)
+    """The family on data N(mean, STD^2), whose denoiser is affine: D = (alpha STD^2 x + sigma^2 mean)/spread^2."""
+    law = distributions.gaussian((mean,), STD).denoiser(process)
+
+    def denoise(x: Tensor, t) -> Tensor:
+        if torch.is_tensor(t):  # one time per sample, or to be differentiated
+            return law(x, t)
+        alpha, var = float(process.alpha(t)), float(process.var(t))
+        total = alpha * alpha * STD * STD + var
+        return (alpha * STD * STD / total) * x + var * mean / total
+
+    return Reverse(process, denoise, eta)
 
 
 def spread(process, t: float) -> float:

@@ -33,6 +33,14 @@ def ident(v) -> str:
     return getattr(v, "key", str(v))
 
 
+@pytest.mark.parametrize("name", sd.process.table)
+def test_the_problems_denoiser_is_that_of_its_gaussian(name):
+    process, x = sd.process.make(name), torch.linspace(-3, 3, 9, dtype=F64)[:, None]
+    law = sd.distributions.gaussian((MEAN,), STD).denoiser(process)
+    for t in (float(process.t_min), 0.3 * process.T, 0.9 * process.T, process.T):
+        torch.testing.assert_close(linear_problem(process, 0.0).denoise(x, t), law(x, t), rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("row, name", CASES, ids=ident)
 def test_ode_order(row, name):
     assert orders.ode_order(row, name) == pytest.approx(row.order, abs=TOLERANCE)

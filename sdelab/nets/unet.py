@@ -9,7 +9,8 @@ from torch.nn.functional import interpolate, scaled_dot_product_attention, silu
 from .base import Features, at_zero, blank, initialise, level
 
 
-def _norm(channels: int) -> nn.GroupNorm:
+def norm(channels: int) -> nn.GroupNorm:
+    """Group norm of eight groups, or as many as divide the channels."""
     return nn.GroupNorm(math.gcd(8, channels), channels)
 
 
@@ -18,8 +19,8 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, out: int, told: int):
         super().__init__()
-        self.norm1, self.conv1 = _norm(channels), nn.Conv2d(channels, out, 3, padding=1)
-        self.norm2, self.conv2 = _norm(out), at_zero(nn.Conv2d(out, out, 3, padding=1))
+        self.norm1, self.conv1 = norm(channels), nn.Conv2d(channels, out, 3, padding=1)
+        self.norm2, self.conv2 = norm(out), at_zero(nn.Conv2d(out, out, 3, padding=1))
         self.told = nn.Linear(told, 2 * out)
         self.skip = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
 
@@ -35,7 +36,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, heads: int = 4):
         super().__init__()
         self.heads = math.gcd(heads, channels)
-        self.norm, self.qkv = _norm(channels), nn.Conv2d(channels, 3 * channels, 1)
+        self.norm, self.qkv = norm(channels), nn.Conv2d(channels, 3 * channels, 1)
         self.out = at_zero(nn.Conv2d(channels, channels, 1))
 
     def forward(self, h: Tensor) -> Tensor:
@@ -89,7 +90,7 @@ class UNet(nn.Module):
                     stage.append(Block(now + kept.pop(), out, told))
                     now = out
                 self.up.append(stage)
-            self.norm, self.leave = _norm(now), at_zero(nn.Conv2d(now, channels, 3, padding=1))
+            self.norm, self.leave = norm(now), at_zero(nn.Conv2d(now, channels, 3, padding=1))
             if classes:
                 self.label = nn.Embedding(classes + 1, told)  # the last row is no class
         initialise(self, seed)
