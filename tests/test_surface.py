@@ -78,10 +78,13 @@ LAYERS = [
     "fit",
     "encoding",
     "likelihood",
+    "guidance",
     "checkpoint",
     "nets",
     "score_matching",
     "train",
+    "latent",
+    "models",
 ]
 
 

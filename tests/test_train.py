@@ -2,9 +2,11 @@
 
 import functools
 import math
+import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -606,6 +608,66 @@ denoiser = sd.nets.Denoiser(sd.nets.MLP(2, width=8, depth=1), sd.process.VP())
 stream = functools.partial(sd.distributions.ring().sample, seed=1)
 run = sd.train.fit(denoiser, stream, steps=600, batch=16, lr=1e-2, ema=0.9, checkpoint=sys.argv[1], every=2)
 """
+
+
+INTERRUPTED = KILLED.replace("every=2", "every=10_000").replace("run = ", "print('here', flush=True)\nrun = ")
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
+    """SIGINT to a process of its own, which would otherwise have saved at its end only."""
+    path = tmp_path / "run"
+    child = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(path)], stdout=-1, stderr=-1, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "here\n"
+    time.sleep(0.3)
+    child.send_signal(signal.SIGINT)
+    _, told = child.communicate(timeout=120)
+    assert child.returncode == -signal.SIGINT and "stopped after step" in told, told
+    assert 0 < len(sd.checkpoint.load(path)[0]["losses"]) < 600
+    whole = train.fit(small(), STREAM, steps=600, batch=16, lr=1e-2, ema=0.9)
+    assert equal(whole, train.fit(small(), STREAM, steps=600, batch=16, lr=1e-2, ema=0.9, checkpoint=path))
+
+
+def test_ctrl_c_waits_once(tmp_path):
+    """In this process: the first one is held to the end of the step, a second one is not; afterwards all is as ever."""
+    before, calls = signal.getsignal(signal.SIGINT), []
+
+    def stream(n, first):
+        calls.append(first // n)
+        for _ in range(presses if first == 5 * n else 0):
+            signal.raise_signal(signal.SIGINT)
+        return STREAM(n, first=first)
+
+    for presses, steps in ((1, 6), (2, 4)):
+        path = tmp_path / f"run {presses}"
+        with pytest.raises(KeyboardInterrupt, match="after step 6" if presses == 1 else "^$"):
+            train.fit(small(), stream, steps=20, batch=4, checkpoint=path, every=4)
+        assert len(sd.checkpoint.load(path)[0]["losses"]) == steps
+        assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):  # without a checkpoint nothing is to be saved: at once
+        train.fit(small(), stream, steps=20, batch=4)
+
+
+def test_in_another_thread_ctrl_c_is_left_alone(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        settings: dict[str, Any] = dict(steps=4, batch=4, checkpoint=tmp_path / "run")
+        assert equal(
+            pool.submit(train.fit, small(), STREAM, **settings).result(), train.fit(small(), STREAM, steps=4, batch=4)
+        )
+
+
+def test_a_watcher_sees_the_run_and_cannot_change_it(tmp_path):
+    seen = []
+
+    def watch(run):
+        seen.append((len(run.losses), float(run.losses[-1])))
+        for p in (*run.ema.parameters(), *run.denoiser.parameters()):
+            p.data.add_(1.0)
+        run.losses.zero_()
+
+    run = train.fit(small(), STREAM, steps=10, batch=8, every=4, watch=watch)
+    plain = train.fit(small(), STREAM, steps=10, batch=8)
+    assert seen == [(n, float(plain.losses[n - 1])) for n in (4, 8, 10)]
+    assert equal(run, plain)
 
 
 def test_kill_9_at_several_moments(tmp_path):

@@ -42,6 +42,7 @@ class Autoencoder(nn.Module):
         if min(channels, latent, width, blocks) < 1:
             raise ValueError("channels, latent, width and blocks must be at least 1")
         self.channels, self.latent = channels, latent
+        self.settings = {"channels": channels, "latent": latent, "width": width, "blocks": blocks}
 
         def stage(size: int) -> list[nn.Module]:
             return [Residual(size) for _ in range(blocks)]

@@ -73,6 +73,8 @@ class UNet(nn.Module):
         if min(channels, width, levels, blocks) < 1:
             raise ValueError("channels, width, levels and blocks must be at least 1")
         self.channels, self.width, self.count, self.classes = channels, width, levels, classes
+        self.settings = {"channels": channels, "width": width, "levels": levels, "blocks": blocks}
+        self.settings |= {"attention": attention, "classes": classes}
         widths, told = [width, *[2 * width] * (levels - 1)], 4 * width
         with blank():
             self.features = Features()

@@ -2,10 +2,10 @@
 
 from .ema import EMA, constant_ema, power_ema, power_exponent
 from .loop import Run, cosine, fit, load
-from .times import TIMES, draw_times
+from .times import TIMES, draw_times, lognormal
 from .weighting import WEIGHTINGS, loss, weight
 
 __all__ = [
-    "EMA", "TIMES", "WEIGHTINGS", "Run", "constant_ema", "cosine", "draw_times", "fit", "load", "loss", "power_ema",
-    "power_exponent", "weight",
+    "EMA", "TIMES", "WEIGHTINGS", "Run", "constant_ema", "cosine", "draw_times", "fit", "load", "lognormal", "loss",
+    "power_ema", "power_exponent", "weight",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .. import _checks, noise
 from .. import checkpoint as files
-from . import identity
+from . import identity, interrupt
 from .ema import Decay, constant_ema
 from .state import State, put
 from .times import DROP, EPS, ROWS, draw_times
@@ -82,6 +82,7 @@ def fit(
     objective: Callable[[Any, Tensor, Tensor, Tensor], Tensor] | None = None,
     checkpoint: str | Path | None = None,
     every: int = 500,
+    watch: Callable[[Run], None] | None = None,
     progress: bool | None = None,
 ) -> Run:
     """Train a copy of ``denoiser`` by Adam for ``steps`` steps; ``denoiser`` itself, the start, is left as it is.
@@ -97,7 +98,9 @@ def fit(
 
     checkpoint: a file, written every ``every`` steps and at the end. If it exists, the run goes on from there. A run
     that is killed at any moment and called again ends with the same bits as one that never was, on one machine's CPU
-    with one number of threads. progress: None shows a bar on a terminal only, when it takes a while.
+    with one number of threads. Ctrl-C waits for the end of a step, writes the checkpoint and then raises
+    ``KeyboardInterrupt``. watch: a function that is shown the run so far as often as that, for logs and pictures; it
+    cannot change it. progress: None shows a bar on a terminal only, when it takes a while.
 
     ``ValueError``: arguments that make no sense, a checkpoint that is damaged or belongs to another run (it says what
     differs; functions are known by their answers or names). ``FloatingPointError``: the loss diverged.
@@ -141,24 +144,32 @@ def fit(
             raise ValueError(f"the objective gives one loss per sample: shape ({batch},), not {tuple(value.shape)}")
         state.advance(value.mean(), rate(step), clip)
 
+    def so_far(last: nn.Module) -> Run:
+        return Run(last, state.averaged(), state.losses[: state.step].double().cpu())
+
     bar = None
     if progress is not False:
         disable = None if progress is None else False
         delay = 0.0 if progress else 2.0
         bar = tqdm(total=steps, initial=state.step, delay=delay, disable=disable, desc="fit", leave=False)
-    with bar or nullcontext(), torch.enable_grad():
+    holding = interrupt.held() if checkpoint is not None else nullcontext(lambda: False)
+    with holding as asked, bar or nullcontext(), torch.enable_grad():
         while state.step < steps:
             one_step()
-            saving = checkpoint is not None and (state.step % every == 0 or state.step == steps)
-            if saving or state.step % 100 == 0 or state.step == steps:
+            due = state.step % every == 0 or state.step == steps
+            if due or state.step % 100 == 0 or asked():
                 state.check()
-            if saving:
+            if checkpoint is not None and (due or asked()):
                 files.save(checkpoint, state.tensors(), config)
+            if watch is not None and due:
+                watch(so_far(copy.deepcopy(state.model)))
+            if asked():
+                raise KeyboardInterrupt(f"stopped after step {state.step}; the same call goes on from {checkpoint}")
             if bar is not None:
                 if state.step % 50 == 0 and not bar.disable:
                     bar.set_postfix_str(f"loss {state.losses[max(0, state.step - 100) : state.step].mean():.4g}", False)
                 bar.update()
-    return Run(state.model, state.averaged(), state.losses.double().cpu())
+    return so_far(state.model)
 
 
 def load(path, denoiser: nn.Module, averaged: bool = True) -> nn.Module:

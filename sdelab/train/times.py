@@ -32,10 +32,20 @@ def _logsnr(process: Process, u: Tensor) -> Tensor:
     return process.t_of_lam(high - u * (high - low))
 
 
-def _lognormal(process: Process, u: Tensor) -> Tensor:
+def _lognormal(process: Process, u: Tensor, P_mean: float = P_MEAN, P_std: float = P_STD) -> Tensor:
     """log(sigma/alpha) = -lam ~ N(P_mean, P_std^2), cut off at the ends of the process."""
     low, high = _ends(process)
-    return process.t_of_lam((-P_MEAN - P_STD * torch.special.ndtri(u)).clamp(low, high))
+    return process.t_of_lam((-P_mean - P_std * torch.special.ndtri(u)).clamp(low, high))
+
+
+def lognormal(process: Process, P_mean: float = P_MEAN, P_std: float = P_STD) -> Callable[[Tensor], Tensor]:
+    """The law of times with log(sigma/alpha) ~ N(P_mean, P_std^2), for ``fit(..., times=...)``.
+
+    EDM's -1.2 and 1.2 are for data of standard deviation 1/2; shift P_mean with the logarithm of that.
+    """
+    if not P_std > 0:
+        raise ValueError(f"P_std must be positive, not {P_std}")
+    return lambda u: _lognormal(process, u, P_mean, P_std).clamp(process.t_min, process.T)
 
 
 _LAWS: dict[str, Callable[[Process, Tensor], Tensor]] = {
