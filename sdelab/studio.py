@@ -26,7 +26,7 @@ def autoencoder(
 ) -> dict[str, float]:
     """Train one; the figures are its PSNR in decibels on the images it was trained on, and on those ``held_out``.
 
-    The sheet shows images in odd rows and what became of them below.
+    The sheet shows held-out images, and what became of them below.
     """
     images, held_out = data.images.to(device), held_out.to(device)
     start = Autoencoder(images.shape[1], recipe.latent, recipe.width, recipe.blocks, seed=seed).to(device)
@@ -34,12 +34,13 @@ def autoencoder(
     def again(model: Autoencoder, x: Tensor) -> Tensor:
         return latent.decode(model, latent.encode(model, x))
 
+    shown = held_out[:: -(-len(held_out) // 16)]
+
     def picture(model: Autoencoder) -> Tensor:
-        x = held_out[:: max(1, len(held_out) // 32)][:32]
-        return torch.stack([x.view(-1, 16, *x.shape[1:]), again(model, x).view(-1, 16, *x.shape[1:])], 1).flatten(0, 2)
+        return torch.cat([shown, again(model, shown)])
 
     run = _fit(
-        start, images, recipe, folder, picture, seed=seed, progress=progress,
+        start, images, recipe, folder, picture, len(shown), seed=seed, progress=progress,
         objective=latent.objective(recipe.kl), times=latent.no_times, ema=recipe.ema,
     )  # fmt: skip
     run.ema.measure(images)
@@ -70,15 +71,16 @@ def denoiser(
     def model_of(ema: Denoiser) -> models.ImageModel:
         return models.ImageModel(ema, shape, data.classes, encoder)
 
+    columns = min(len(data.classes), 16)
+
     @torch.no_grad()
     def picture(ema: Denoiser) -> Tensor:
-        columns = min(len(data.classes), 16)
         y = torch.arange(columns, device=device).repeat(4)
         x_T = noise.prior(edm, (len(y), *shape), seed=seed, device=device)
         return model_of(ema).images(sample(ema.of(y), edm, x_T, solver="dpmpp_2m", grid="karras", steps=20))
 
     run = _fit(
-        start, (x, data.labels.to(device)), recipe, folder, picture, seed=seed, progress=progress,
+        start, (x, data.labels.to(device)), recipe, folder, picture, columns, seed=seed, progress=progress,
         times=train.lognormal(edm, recipe.P_mean, recipe.P_std), ema=train.power_ema(recipe.ema), drop=recipe.drop,
     )  # fmt: skip
     figures = {"loss": float(run.losses[-max(1, recipe.steps // 10) :].mean())}
@@ -86,7 +88,7 @@ def denoiser(
     return figures
 
 
-def _fit(start, data, recipe: Recipe, folder, picture: Callable[[Any], Tensor], **settings) -> train.Run:
+def _fit(start, data, recipe: Recipe, folder, picture: Callable[[Any], Tensor], columns: int, **settings) -> train.Run:
     """``train.fit`` by a recipe, with its checkpoint, log and sheet in a folder."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +98,7 @@ def _fit(start, data, recipe: Recipe, folder, picture: Callable[[Any], Tensor], 
         ends = [min((k + 1) * recipe.every, len(run.losses)) for k in range(len(means))]
         lines = ["step,loss", *(f"{step},{loss}" for step, loss in zip(ends, means, strict=True))]
         replace_file(folder / LOG, ("\n".join(lines) + "\n").encode())
-        pictures.sheet(picture(run.ema), folder / SHEET, columns=16)
+        pictures.sheet(picture(run.ema), folder / SHEET, columns)
 
     return train.fit(
         start, data, steps=recipe.steps, batch=recipe.batch, lr=train.cosine(recipe.lr, recipe.steps, recipe.warmup),

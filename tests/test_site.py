@@ -105,15 +105,13 @@ def test_prose_changes_without_executing_again(tiny, monkeypatch):
     [
         (lambda root: minibook.write(root, alt=False), "cell 3: a picture has no alternative text"),
         (
-            lambda root: (minibook.write(root) / "book/ja/index.md").write_text("# a\n\n![](../static/favicon.svg)\n"),
-            "no alternative text",
-        ),
-        (
-            lambda root: (minibook.write(root) / "book/ja/index.md").write_text("# a\n\n{eq}`no-such-equation`\n"),
-            "no-such-equation",
+            lambda root: (minibook.write(root) / "book/ja/index.md").write_text(
+                "# a\n\n![](../static/favicon.svg)\n\n{eq}`no-such-equation`\n"
+            ),
+            "(?s)(?=.*no alternative text)(?=.*no-such-equation)",
         ),
     ],
-    ids=["figure without alt", "image without alt", "dead reference"],
+    ids=["figure without alt", "image without alt and dead reference"],
 )
 def test_a_strict_build_refuses(tmp_path, plant, told):
     plant(tmp_path)

@@ -11,6 +11,8 @@ TOO_WIDE = """() => {
     .slice(0, 8).map((e) => `${e.tagName}.${e.className}: ${Math.round(e.getBoundingClientRect().right)}`);
 }"""
 
+WIDGETS = "all => all.map((w) => [w.dataset.state, w.querySelector('.sde-player')?.dataset.language])"
+
 
 def twin(path):
     """The same page of the other edition."""
@@ -19,7 +21,7 @@ def twin(path):
 
 
 def faults(seen, path):
-    """What is wrong with a page that has come to rest: complaints, mathematics, the way to its twin."""
+    """What is wrong with a page at rest: complaints, mathematics, the way to its twin, widgets that are not live."""
     page, found = seen.page, [] if seen.clean() else [seen.complaints()]
     if "MathJax" in page.evaluate("document.title"):
         found.append("mathematics in the title is not set")
@@ -30,6 +32,9 @@ def faults(seen, path):
     switch = page.locator("a.language-switch").evaluate_all("links => links.map((a) => a.href)")
     if switch != [f"{seen.home}/{twin(path)}"]:
         found.append(f"the language switch leads to {switch}")
+    for state, language in page.locator(".sdelab-widget").evaluate_all(WIDGETS):
+        if (state, language) != ("live", page.locator("html").get_attribute("lang")):
+            found.append(f"a widget is {state}, in the language {language}")
     return found
 
 

@@ -4,11 +4,13 @@ from urllib.parse import quote
 
 import pytest
 
-SEARCHES = [("ja", "方程式"), ("ja", "拡散モデル"), ("ja", "確率微分方程式"), ("en", "Fokker")]
+SEARCHES = [
+    ("ja", "方程式", False), ("ja", "拡散モデル", True), ("ja", "確率微分方程式", False), ("en", "Fokker", False),
+    ("en", "score", True),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("disk", [False, True], ids=["http", "file"])
-@pytest.mark.parametrize(("language", "word"), SEARCHES)
+@pytest.mark.parametrize(("language", "word", "disk"), SEARCHES)
 def test_search_finds(visit, language, word, disk):
     seen = visit(f"{language}/search.html", disk=disk)
     box = seen.page.locator("input[name=q]").locator("visible=true").first

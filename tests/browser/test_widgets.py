@@ -1,4 +1,7 @@
-"""Each widget of the published pages answers to its slider, its menus, its buttons and its keys, without a kernel."""
+"""Each widget of the published pages answers to its slider, its menus, its buttons and its keys, without a kernel.
+
+In one edition: that all are live in both, in the language of the page, over http and from disk, test_pages.py sees.
+"""
 
 import pytest
 
@@ -162,18 +165,6 @@ def test_a_live_widget_answers_slider_menus_keys_and_play(widgets):
         answers_every_menu(widget)
         answers_keys(widget)
         plays_and_pauses(widget)
-
-
-def test_the_other_edition_is_live_in_its_language(widgets):
-    for widget in widgets("en"):
-        is_live(widget)
-        answers_the_slider(widget)
-
-
-def test_a_page_from_disk_is_live(widgets):
-    for widget in widgets("ja", disk=True):
-        is_live(widget)
-        answers_the_slider(widget)
 
 
 def test_on_a_dark_telephone_with_reduced_motion(widgets):
