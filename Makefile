@@ -29,7 +29,7 @@ test: $(READY)  ## unit tests, notebooks, editions, strict book build, browser t
 	@$(HOUSE) step "unit tests" $(PY) -m pytest -n 2 --dist loadfile tests $(addprefix --ignore=,$(SITE_TESTS))
 	@$(HOUSE) step "running the notebooks" $(PY) -m pytest $(NOTEBOOK_TESTS)
 	@$(HOUSE) step "building the book, warnings are errors" $(PY) -m book.build --strict
-	@$(HOUSE) step "site and browser tests" $(PY) -m pytest -n 2 --dist loadfile $(SITE_TESTS)
+	@$(HOUSE) step "site and browser tests" $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(SITE_TESTS)
 
 check: $(READY)  ## format, lint, types and unit tests (what a change must pass before it is pushed)
 	@$(HOUSE) step "ruff format" $(PY) -m ruff format --check .

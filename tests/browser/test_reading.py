@@ -39,7 +39,7 @@ def test_search_finds_no_nonsense(visit):
     assert page.locator("ul.search li").count() == 0
 
 
-@pytest.mark.parametrize("end", ["index.html", "03_reverse_sde.html", "search.html"])
+@pytest.mark.parametrize("end", ["index.html", "glossary.html", "search.html"])
 def test_language_switch_goes_to_the_twin_and_back(visit, pages, end):
     """By clicking; that every page has the right address there, test_pages.py reads."""
     seen = visit(next(path for path in pages if path.startswith("ja/") and path.endswith(end)))
