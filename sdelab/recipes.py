@@ -3,7 +3,8 @@
     steps = 3000
     width = 64
 
-A file names what it changes; the rest is the default recipe's.
+A file names what it changes; the rest is the default recipe's. The numbers are first guesses from a trial, not yet
+measured choices.
 """
 
 import dataclasses

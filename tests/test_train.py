@@ -185,6 +185,20 @@ def test_stratified_times_cover_every_stretch_once():
         assert kolmogorov(row) < 2.47 < kolmogorov(row**1.2)
 
 
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
+def test_a_lognormal_law_of_ones_own(process):
+    """Quantiles of log(sigma/alpha) ~ N(m, s^2): the median is m, the 84.13th percentile m + s."""
+    law = train.lognormal(process, -0.4, 0.9)
+    u = torch.tensor([0.5, 0.8413447460685429, 0.15865525393145707], dtype=torch.float64)
+    torch.testing.assert_close(-process.lam(law(u)), -0.4 + 0.9 * torch.tensor([0.0, 1, -1]).double())
+    times = train.draw_times(process, 50, law, seed=3)
+    torch.testing.assert_close(train.draw_times(process, 50, train.lognormal(process), seed=3),
+                               train.draw_times(process, 50, "lognormal", seed=3))  # fmt: skip
+    assert not torch.equal(times, train.draw_times(process, 50, "lognormal", seed=3))
+    with pytest.raises(ValueError, match="P_std must be positive"):
+        train.lognormal(process, 0.0, 0.0)
+
+
 def test_times_errors():
     with pytest.raises(ValueError, match="unknown law of times 'log_snr'; did you mean 'logsnr'"):
         train.draw_times(sd.process.VP(), 4, "log_snr", seed=0)

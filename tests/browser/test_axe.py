@@ -1,7 +1,7 @@
 """No serious accessibility violation by axe-core (the copy inside axe-playwright-python), light and dark.
 
 The editions share templates, style sheets and code: of the English one every kind of page is looked at, and of the dark
-scheme, which changes colours alone, the kinds of the Japanese one. What one loop makes is looked at in part: twelve rows
+scheme, which changes colours alone, those of the Japanese one. What one loop makes is looked at in part: twelve rows
 of a long table, the first word of each colour in the code of a page (the others would take axe most of its time).
 """
 
