@@ -1,5 +1,6 @@
 """What every test gets: one thread, no network beyond this machine, hypothesis without a clock or a memory."""
 
+import signal
 import socket
 
 import hypothesis
@@ -24,3 +25,11 @@ def no_outside_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def ctrl_c():
+    """SIGINT interrupts Python, as in a terminal: a background job, which CI may be, inherits that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

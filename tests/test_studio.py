@@ -78,7 +78,7 @@ def test_what_makes_no_sense_is_told(work, capsys):
             assert says in capsys.readouterr().err
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on(work, monkeypatch):
+def test_ctrl_c_saves_and_the_same_command_goes_on(work, monkeypatch, ctrl_c):
     """Interrupted at its first log and called again: the files of a run that nobody stopped."""
     draw = pictures.sheet
 

@@ -624,7 +624,9 @@ run = sd.train.fit(denoiser, stream, steps=600, batch=16, lr=1e-2, ema=0.9, chec
 """
 
 
-INTERRUPTED = KILLED.replace("every=2", "every=10_000").replace(
+INTERRUPTED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)" + KILLED.replace(
+    "every=2", "every=10_000"
+).replace(
     "run =",
     """plain = stream
 def stream(n, first):
@@ -648,7 +650,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
     assert equal(whole, train.fit(small(), STREAM, steps=600, batch=16, lr=1e-2, ema=0.9, checkpoint=path))
 
 
-def test_ctrl_c_waits_once(tmp_path):
+def test_ctrl_c_waits_once(tmp_path, ctrl_c):
     """In this process: the first one is held to the end of the step, a second one is not; afterwards all is as ever."""
     before, calls = signal.getsignal(signal.SIGINT), []
 
@@ -666,6 +668,16 @@ def test_ctrl_c_waits_once(tmp_path):
         assert signal.getsignal(signal.SIGINT) is before
     with pytest.raises(KeyboardInterrupt):  # without a checkpoint nothing is to be saved: at once
         train.fit(small(), stream, steps=20, batch=4)
+
+
+def test_where_ctrl_c_is_ignored_it_stays_so(tmp_path, ctrl_c):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def stream(n, first):
+        signal.raise_signal(signal.SIGINT)
+        return STREAM(n, first=first)
+
+    assert len(train.fit(small(), stream, steps=4, batch=4, checkpoint=tmp_path / "run").losses) == 4
 
 
 def test_in_another_thread_ctrl_c_is_left_alone(tmp_path):

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 def held() -> Iterator[Callable[[], bool]]:
     """Inside, the first Ctrl-C only makes ``asked()`` true; a second one interrupts at once, as ever.
 
-    Python delivers signals to its main thread alone: in another thread nothing changes and ``asked()`` stays false.
+    Nothing changes and ``asked()`` stays false where Ctrl-C is ignored, as in background jobs, and outside Python's main
+    thread, to which alone it delivers signals.
     """
     came = False
 
@@ -23,8 +24,8 @@ def held() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         came = True
 
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is None:  # None: not Python's to restore
+    before = signal.getsignal(signal.SIGINT)  # None: a handler that is not Python's, and not ours to restore
+    if threading.current_thread() is not threading.main_thread() or before in (None, signal.SIG_IGN):
         yield asked
         return
     signal.signal(signal.SIGINT, note)
