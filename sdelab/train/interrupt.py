@@ -10,8 +10,8 @@ from contextlib import contextmanager
 def held() -> Iterator[Callable[[], bool]]:
     """Inside, the first Ctrl-C only makes ``asked()`` true; a second one interrupts at once, as ever.
 
-    Nothing changes and ``asked()`` stays false where Ctrl-C is ignored, as in background jobs, and outside Python's main
-    thread, to which alone it delivers signals.
+    Nothing changes and ``asked()`` stays false where Ctrl-C is ignored, as in background jobs, and outside the main
+    thread, to which alone Python delivers signals.
     """
     came = False
 
