@@ -16,29 +16,40 @@ from ._checks import named
 
 
 @dataclass(frozen=True)
-class AutoencoderRecipe:
-    """Network (see :class:`sdelab.nets.Autoencoder`), weight ``kl`` of the divergence, and training."""
+class Training:
+    """What every training has; ``every``: steps between two checkpoints, log lines and sheets."""
+
+    steps: int = 12_000
+    batch: int = 128
+    lr: float = 2e-3
+    warmup: int = 100
+    every: int = 500
+
+
+@dataclass(frozen=True)
+class AutoencoderRecipe(Training):
+    """Network (see :class:`sdelab.nets.Autoencoder`), weight ``kl`` of the divergence, decay ``ema`` of the average."""
 
     latent: int = 4
     width: int = 48
     blocks: int = 1
     kl: float = 1e-3
-    steps: int = 12_000
-    batch: int = 128
-    lr: float = 2e-3
-    warmup: int = 100
     ema: float = 0.99
-    every: int = 500
 
 
 @dataclass(frozen=True)
-class DenoiserRecipe:
-    """Network (see :class:`sdelab.nets.UNet`), times log(sigma) ~ N(P_mean, P_std^2), and training.
+class DenoiserRecipe(Training):
+    """Network (see :class:`sdelab.nets.UNet`) and times log(sigma) ~ N(P_mean, P_std^2).
 
     drop: how often a class is forgotten; ema: width of the average as a share of the training
     (:func:`sdelab.train.power_ema`).
     """
 
+    steps: int = 40_000
+    batch: int = 256
+    lr: float = 1e-3
+    warmup: int = 200
+    every: int = 1000
     width: int = 64
     levels: int = 2
     blocks: int = 1
@@ -46,12 +57,7 @@ class DenoiserRecipe:
     P_mean: float = -0.4
     P_std: float = 1.2
     drop: float = 0.1
-    steps: int = 40_000
-    batch: int = 256
-    lr: float = 1e-3
-    warmup: int = 200
     ema: float = 0.1
-    every: int = 1000
 
 
 Recipe = AutoencoderRecipe | DenoiserRecipe

@@ -45,7 +45,7 @@ def autoencoder(
     )  # fmt: skip
     run.ema.measure(images)
     figures = {name: latent.psnr(again(run.ema, x), x) for name, x in (("psnr_train", images), ("psnr", held_out))}
-    models.save(Path(folder) / MODEL, run.ema.cpu(), _about(recipe, seed, device) | figures)
+    models.save(Path(folder) / MODEL, run.ema, _about(recipe, seed, device) | figures)
     return figures
 
 
@@ -84,7 +84,7 @@ def denoiser(
         times=train.lognormal(edm, recipe.P_mean, recipe.P_std), ema=train.power_ema(recipe.ema), drop=recipe.drop,
     )  # fmt: skip
     figures = {"loss": float(run.losses[-max(1, recipe.steps // 10) :].mean())}
-    models.save(Path(folder) / MODEL, _on_cpu(model_of(run.ema)), _about(recipe, seed, device) | figures)
+    models.save(Path(folder) / MODEL, model_of(run.ema), _about(recipe, seed, device) | figures)
     return figures
 
 
@@ -107,16 +107,6 @@ def _fit(start, data, recipe: Recipe, folder, picture: Callable[[Any], Tensor], 
 
 
 def _about(recipe: Recipe, seed: int, device) -> dict[str, Any]:
-    machine = (
-        torch.cuda.get_device_name()
-        if torch.device(device).type == "cuda"
-        else f"CPU, {torch.get_num_threads()} threads"
-    )
+    on_gpu = torch.device(device).type == "cuda"
+    machine = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
     return {"recipe": dataclasses.asdict(recipe), "seed": seed, "machine": machine, "torch": torch.__version__}
-
-
-def _on_cpu(model: models.ImageModel) -> models.ImageModel:
-    model.denoiser.cpu()
-    if model.autoencoder is not None:
-        model.autoencoder.cpu()
-    return model

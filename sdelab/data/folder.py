@@ -37,8 +37,7 @@ def _square(file: Path, size: int, mode: str) -> np.ndarray:
             side = min(picture.size)
             left, top = ((length - side) // 2 for length in picture.size)
             square = picture.convert(mode).crop((left, top, left + side, top + side))
-            return (
-                np.asarray(square.resize((size, size), Image.Resampling.BOX)).reshape(size, size, -1).transpose(2, 0, 1)
-            )
+            pixels = np.asarray(square.resize((size, size), Image.Resampling.BOX))
+            return pixels.reshape(size, size, -1).transpose(2, 0, 1)
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"{file} cannot be read as a picture: {error}; remove it or give it another ending") from error

@@ -103,16 +103,15 @@ class UNet(nn.Module):
         if y is None and not self.classes:
             return silu(told)
         y = torch.full((1,), -1) if y is None else y
-        if not self.classes or y.ndim != 1 or len(y) not in (1, len(x)) or y.is_floating_point():
-            known = (
-                f"whole numbers (n,) below {self.classes}, or -1" if self.classes else "None, as there are no classes"
-            )
-            raise ValueError(f"y must be {known}, not {y.dtype} of shape {tuple(y.shape)} for a batch of {len(x)}")
-        if y.device.type == "cpu" and not ((y >= -1) & (y < self.classes)).all():
+        if not self.classes or y.ndim != 1 or len(y) not in (1, len(x)):
+            known = f"a class below {self.classes}, or -1, per sample" if self.classes else "None: there are no classes"
+            raise ValueError(f"y must be {known}, not of shape {tuple(y.shape)} for a batch of {len(x)}")
+        if y.device.type == "cpu" and not ((y >= -1) & (y < self.classes)).all():  # elsewhere it would cost a wait
             raise ValueError(
                 f"classes lie between 0 and {self.classes - 1} (-1: no class), not {int(y.min())} to {int(y.max())}"
             )
-        return silu(told + self.label(y.to(x.device) % (self.classes + 1)))
+        y = y.to(x.device)
+        return silu(told + self.label(y.masked_fill(y == -1, self.classes)))
 
     def forward(self, x: Tensor, c: Tensor, y: Tensor | None = None) -> Tensor:
         factor = 1 << (self.count - 1)
