@@ -33,9 +33,9 @@ __version__ = "0.1.0"
 
 # Modules that need more than torch, or are rarely needed, are imported on first use.
 _LATER = {
-    "checkpoint", "claims", "data", "encoding", "exercises", "fit", "fokker_planck", "guidance", "kinetic", "latent",
-    "ledger", "letters", "likelihood", "metrics", "models", "nets", "notation", "plot",
-    "score_matching", "train", "widgets",
+    "checkpoint", "claims", "classify", "data", "early_exit", "encoding", "exercises", "fit", "fokker_planck",
+    "guidance", "kinetic", "latent", "ledger", "letters", "likelihood", "metrics", "models", "nets", "notation",
+    "plot", "quality", "score_matching", "train", "widgets",
 }  # fmt: skip
 
 __all__ = [

@@ -4,7 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from ._commands import add_race, add_sample
+from ._commands import add_race
+from ._models_command import add_models
+from ._sample_command import add_sample
 from ._train_command import add_train
 
 
@@ -76,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; a foreseen error ends with its message and status 1, without a traceback."""
     parser = argparse.ArgumentParser("python -m sdelab", description="Diffusion models in continuous time.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_data, add_train, add_sample, add_race):
+    for add in (add_data, add_train, add_models, add_sample, add_race):
         add(commands)
     options = parser.parse_args(arguments)
     try:

@@ -3,7 +3,8 @@
 import difflib
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -55,3 +56,16 @@ def monotone(times: Tensor, *, decreasing: bool | None = None) -> list[float]:
     if decreasing and not falls:
         raise ValueError("a reverse equation runs from noise to data: times must decrease (data at 0, noise at T)")
     return ts
+
+
+@contextmanager
+def writing(path) -> Iterator[None]:
+    """An ``OSError`` inside, such as a full disk, says which file it was about and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{path} could not be written ({error.strerror or error}), and what was there before is untouched: make "
+            "room, or take another folder",
+        ) from error

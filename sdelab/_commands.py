@@ -1,4 +1,5 @@
-"""The commands `sample` and `race` of the command line (:mod:`sdelab.__main__`), and what they say to a mistake."""
+"""The command `race` of the command line (:mod:`sdelab.__main__`), the options that other commands share with it, and
+what they say to a mistake."""
 
 import argparse
 import difflib
@@ -7,6 +8,8 @@ import shutil
 import sys
 import traceback
 from pathlib import Path
+
+LAW, PROCESS, DIM = "ring", "vp", 2  # where the options of a problem say nothing
 
 
 def _first_sentence(thing) -> str:
@@ -21,7 +24,7 @@ def _line(text: str) -> str:
     return text if len(text) <= width else text[: width - 1].rstrip() + "…"
 
 
-def _menu() -> str:
+def menu() -> str:
     """Every solver and grid, one line each, for --help."""
     from . import grids, solvers
 
@@ -36,14 +39,14 @@ def _menu() -> str:
     return "\n".join(lines)
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     """A whole number above 0, for argparse."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
     return int(text)
 
 
-def _solver(text: str):
+def solver(text: str):
     """The row of that key; an unknown one raises ``ValueError`` with those whose key or name is near."""
     from . import solvers
 
@@ -105,81 +108,45 @@ def _denoiser(text: str, process, dim: int):
     return denoise
 
 
-def _add_problem(parser: argparse.ArgumentParser) -> None:
+def add_problem(parser: argparse.ArgumentParser) -> None:
     from . import distributions, process
 
     laws, processes = list(distributions.table), list(process.table)
-    parser.add_argument(
-        "--law", choices=laws, default="ring", metavar="LAW", help=f"an exact law, default ring: {', '.join(laws)}"
-    )
+    parser.add_argument("--law", choices=laws, metavar="LAW", help=f"an exact law, default {LAW}: {', '.join(laws)}")
     parser.add_argument(
         "--denoiser", metavar="FILE.py:NAME",
         help="a denoiser of your own instead: NAME(x, t) = E[x_0 | x_t = x] for x (n, dim) in float64",
     )  # fmt: skip
-    parser.add_argument("--dim", type=_count, default=2, help="numbers per sample of --denoiser, default 2")
+    parser.add_argument("--dim", type=count, help=f"numbers per sample of --denoiser, default {DIM}")
     parser.add_argument(
-        "--process", choices=processes, default="vp", metavar="NAME", help=f"default vp: {', '.join(processes)}"
+        "--process", choices=processes, metavar="NAME", help=f"default {PROCESS}: {', '.join(processes)}"
     )
     parser.add_argument("--seed", type=int, default=0, help="default 0")
 
 
-def _problem(options: argparse.Namespace):
+def problem_of(options: argparse.Namespace):
     """(law or None, process, denoise, dimension)."""
     from . import distributions, process
 
-    made = process.make(options.process)
+    made, dim = process.make(options.process or PROCESS), options.dim or DIM
     if options.denoiser:
-        return None, made, _denoiser(options.denoiser, made, options.dim), options.dim
-    law = distributions.table[options.law]()
+        return None, made, _denoiser(options.denoiser, made, dim), dim
+    law = distributions.table[options.law or LAW]()
     return law, made, law.denoiser(made), law.dim
 
 
-def add_sample(commands) -> None:
-    """`sample` draws from an exact law or a denoiser of one's own by any solver on any grid."""
-    parser = commands.add_parser(
-        "sample", help="draw samples by any solver on any grid", epilog=_menu(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    _add_problem(parser)
-    parser.add_argument("--solver", default="dpmpp_2m", metavar="KEY", help="default dpmpp_2m; all are listed below")
-    parser.add_argument("--grid", default="karras", metavar="NAME", help="default karras; all are listed below")
-    parser.add_argument("--steps", type=_count, help="steps, default 20 unless --nfe is given")
-    parser.add_argument("--nfe", type=_count, help="a budget of network calls instead of steps")
-    parser.add_argument("--eta", type=float, help="noise dial: 0 the ODE, 1 the reverse SDE; default the solver's own")
-    parser.add_argument("--n", type=_count, default=2000, help="samples, default 2000")
-    parser.add_argument(
-        "--out", type=Path, default=Path("samples.npz"), help="FILE.npz (array x) or FILE.png, default samples.npz"
-    )
-    parser.set_defaults(run=run_sample)
-
-
-def run_sample(options: argparse.Namespace) -> None:
-    import numpy as np
+def device_of(name: str) -> str:
+    """The device of this name, "auto" for a GPU if there is one; ``ValueError`` where there is none of it."""
     import torch
 
-    from . import NFE, noise, plot, sample
-
-    if options.out.suffix not in (".npz", ".png"):
-        raise ValueError(f"--out must end in .npz or .png, not {options.out.name!r}")
-    row = _solver(options.solver)
-    _, process, denoise, dim = _problem(options)
-    steps = options.steps if options.steps or options.nfe or row.adaptive else 20
-    counter = NFE(denoise)
-    x_T = noise.prior(process, (options.n, dim), seed=options.seed, dtype=torch.float64)
-    with torch.no_grad():
-        x = sample(
-            counter, process, x_T, solver=row.key, grid=options.grid, steps=steps, nfe=options.nfe,
-            seed=options.seed, eta=options.eta,
-        )  # fmt: skip
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    if options.out.suffix == ".png":
-        plot.style()
-        fig, ax = plot.figure()
-        plot.particles(ax, x)
-        fig.savefig(options.out, dpi=150)
-    else:
-        np.savez_compressed(options.out, x=x.numpy())
-    print(f"{options.out}: {options.n:,} samples by {row.name}, {counter.count} network calls each")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise ValueError(f"--device takes auto, cpu, cuda or cuda:NUMBER, not {name!r}")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ValueError(f"there is no GPU {name!r} that this PyTorch can use: take --device cpu")
+    return name
 
 
 def add_race(commands) -> None:
@@ -190,15 +157,15 @@ def add_race(commands) -> None:
         "race", help="error per network call of any solvers and grids: table and picture",
         epilog="`python -m sdelab sample --help` lists every solver and grid.",
     )  # fmt: skip
-    _add_problem(parser)
+    add_problem(parser)
     parser.add_argument("--solvers", nargs="+", metavar="KEY", help="default: all of them (some minutes)")
     defaults = ["exponential", "karras", "uniform"]
     parser.add_argument("--grids", nargs="+", default=defaults, metavar="NAME", help=f"default {' '.join(defaults)}")
     budgets = " ".join(map(str, BUDGETS))
     parser.add_argument(
-        "--nfe", nargs="+", type=_count, default=list(BUDGETS), help=f"budgets of network calls, default {budgets}"
+        "--nfe", nargs="+", type=count, default=list(BUDGETS), help=f"budgets of network calls, default {budgets}"
     )
-    parser.add_argument("--n", type=_count, default=512, help="starts, default 512")
+    parser.add_argument("--n", type=count, default=512, help="starts, default 512")
     parser.add_argument("--out", type=Path, default=Path("race"), help="folder for race.json, .md and .png")
     parser.set_defaults(run=run_race)
 
@@ -209,7 +176,7 @@ def run_race(options: argparse.Namespace) -> None:
     from . import grids, race
     from ._checks import named
 
-    rows = [_solver(key) for key in options.solvers] if options.solvers else None
+    rows = [solver(key) for key in options.solvers] if options.solvers else None
     for row in rows or ():
         if row.adaptive:
             raise ValueError(f"{row.key} chooses its own number of calls: a race on budgets has no place for it")
@@ -217,7 +184,7 @@ def run_race(options: argparse.Namespace) -> None:
             raise ValueError(f"{row.key} draws noise and is judged by samples of the law: race it with --law")
     for name in options.grids:
         named(grids.table, name, "grid")
-    law, process, denoise, dim = _problem(options)
+    law, process, denoise, dim = problem_of(options)
     x_T = race.starts(process, options.n, dim, options.seed)
     with torch.no_grad():
         records = race.run(
@@ -225,7 +192,8 @@ def run_race(options: argparse.Namespace) -> None:
         )
     if all(record["error"] is None for record in records):
         raise ValueError(f"no solver came to an end: {records[0]['why']}")
-    problem = f"{options.denoiser or options.law} under {options.process}, {options.n} starts, seed {options.seed}"
+    name = options.denoiser or options.law or LAW
+    problem = f"{name} under {process.name}, {options.n} starts, seed {options.seed}"
     floor = None if law is None else race.floor(law, process, options.n, options.seed)
     paths = race.write(records, options.out, problem, floor)
     print(race.text(records, problem, floor))

@@ -18,6 +18,8 @@ from safetensors.torch import load as unpack
 from safetensors.torch import save as pack
 from torch import Tensor
 
+from ._checks import writing
+
 FORMAT = "sdelab checkpoint 1"
 _KEY = "sdelab"
 
@@ -26,7 +28,8 @@ def save(path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None
     """Write ``tensors`` and ``config`` (anything that JSON holds) to ``path``, all or nothing.
 
     Written beside it as ``NAME.part``, forced to the disk, then put in its place in one stroke: whatever happens, and
-    whenever, ``path`` is the old file or the new one. ``ValueError``: a configuration that JSON does not hold.
+    whenever, ``path`` is the old file or the new one. ``ValueError``: a configuration that JSON does not hold;
+    ``OSError``, saying what to do: a full disk, a folder that is not there.
     """
     tensors = {name: v.detach().cpu().clone(memory_format=torch.contiguous_format) for name, v in tensors.items()}
     try:
@@ -39,11 +42,12 @@ def save(path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None
     data = pack(tensors, {_KEY: json.dumps(page, sort_keys=True)})
     path = Path(path)
     part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with writing(path):
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
     if hasattr(os, "O_DIRECTORY"):  # the new name itself must reach the disk, where folders can be opened
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle
 
 from . import _checks, checkpoint, latent
 from . import process as processes
-from .nets import Autoencoder, Denoiser, UNet
+from .nets import Autoencoder, Classifier, Denoiser, UNet
 
 FOLDER = Path(__file__).parents[1] / "data" / "models"
 PROCESS = "edm"
@@ -23,7 +24,8 @@ PROCESS = "edm"
 class ImageModel:
     """A denoiser of images, or of the latents of an autoencoder, with the names of its classes.
 
-    shape: (channels, H, W) of the states that are diffused; about: what the model card says (data, seed, command, time,
+    shape: (channels, H, W) of the states that are diffused; patch: pixels side by side in a square of that side are the
+    channels of one place (1: the image as it is), which makes an image as small as a latent; about: what the model card says (data, seed, command, time,
     machine, figures), plain text and numbers.
     """
 
@@ -31,11 +33,14 @@ class ImageModel:
     shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
     autoencoder: Autoencoder | None = None
+    patch: int = 1
     about: dict[str, Any] = field(default_factory=dict)
 
     def images(self, x: Tensor) -> Tensor:
         """Images in [-1, 1] of samples (n, *shape): decoded where they are latents."""
-        return x.clamp(-1, 1) if self.autoencoder is None else latent.decode(self.autoencoder, x)
+        if self.autoencoder is not None:
+            return latent.decode(self.autoencoder, x)
+        return pixel_shuffle(x, self.patch).clamp(-1, 1)
 
     def classes_of(self, names: str | Sequence[str]) -> Tensor:
         """Numbers (n,) of the classes of these names; ``ValueError`` with the near ones for a name that is none."""
@@ -46,14 +51,25 @@ class ImageModel:
         return torch.tensor([_checks.named(table, name, "class") for name in names])
 
 
-def save(path, model: ImageModel | Autoencoder, about: dict[str, Any] | None = None) -> None:
+def save(
+    path,
+    model: ImageModel | Autoencoder | Classifier,
+    about: dict[str, Any] | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+) -> None:
     """Write a model, whole or not at all (see :func:`sdelab.checkpoint.save`), with its card and ``about``.
 
-    ``TypeError``: a denoiser whose network is no U-Net, or whose process is not EDM's.
+    dtype: of the weights in the file, such as torch.float16 for half the size; loaded, they are float32 again. What is
+    no weight (shift and scale of latents) stays as it is. ``TypeError``: a denoiser whose network is no U-Net, or whose
+    process is not EDM's; ``ValueError``: weights that ``dtype`` does not hold.
     """
     if isinstance(model, Autoencoder):
         page = {"kind": "autoencoder", "autoencoder": model.settings, "about": about or {}}
-        return checkpoint.save(path, _of(autoencoder=model), page)
+        return checkpoint.save(path, _stored(dtype, autoencoder=model), page)
+    if isinstance(model, Classifier):
+        page = {"kind": "classifier", "classifier": model.settings, "about": about or {}}
+        return checkpoint.save(path, _stored(dtype, classifier=model), page)
     network, process = model.denoiser.network, model.denoiser.process
     if not isinstance(network, UNet) or process != processes.make(PROCESS):
         raise TypeError(
@@ -66,11 +82,12 @@ def save(path, model: ImageModel | Autoencoder, about: dict[str, Any] | None = N
         "predicts": model.denoiser.predicts,
         "sigma_data": model.denoiser.sigma_data,
         "shape": list(model.shape),
+        "patch": model.patch,
         "classes": list(model.classes),
         "autoencoder": model.autoencoder.settings if model.autoencoder else None,
         "about": model.about | (about or {}),
     }
-    checkpoint.save(path, _of(network=network, autoencoder=model.autoencoder), page)
+    checkpoint.save(path, _stored(dtype, network=network, autoencoder=model.autoencoder), page)
 
 
 def load(name, device=None) -> ImageModel:
@@ -80,17 +97,22 @@ def load(name, device=None) -> ImageModel:
     something else.
     """
     tensors, page = checkpoint.load(find(name))
+    if page.get("kind") not in ("pixel", "latent"):
+        raise ValueError(f"{name} holds no model of images but: {kind_of(page)}")
     try:
         network = UNet(**page["network"])
         autoencoder = None if page["autoencoder"] is None else Autoencoder(**page["autoencoder"])
+        shape, classes = tuple(page["shape"]), tuple(page["classes"])
+        if shape[0] != network.channels or (autoencoder and shape[0] != autoencoder.latent):
+            raise ValueError(f"{name} says that its states have shape {shape}, which does not fit its networks")
+        if len(classes) != network.classes:
+            raise ValueError(f"{name} names {len(classes)} classes, and its network knows {network.classes}")
         _fill({"network": network, "autoencoder": autoencoder}, tensors, device)
         edm = processes.make(PROCESS)
         denoiser = Denoiser(network, edm, predicts=page["predicts"], sigma_data=page["sigma_data"]).eval()
-        return ImageModel(denoiser, tuple(page["shape"]), tuple(page["classes"]), autoencoder, page["about"])
+        return ImageModel(denoiser, shape, classes, autoencoder, page["patch"], page["about"])
     except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{name} holds no model of images but: {page.get('kind', 'a checkpoint')}: no {error}"
-        ) from error
+        raise ValueError(f"{name} does not describe its model as this version does: {error}") from error
 
 
 def load_autoencoder(name, device=None) -> Autoencoder:
@@ -98,11 +120,21 @@ def load_autoencoder(name, device=None) -> Autoencoder:
     tensors, page = checkpoint.load(find(name))
     settings = page.get("autoencoder")
     if not settings:
-        raise ValueError(f"{name} holds no autoencoder but: {page.get('kind', 'a checkpoint')}")
+        raise ValueError(f"{name} holds no autoencoder but: {kind_of(page)}")
     held = {name: v for name, v in tensors.items() if name.startswith("autoencoder/")}
     autoencoder = Autoencoder(**settings)
     _fill({"autoencoder": autoencoder}, held, device)
     return autoencoder
+
+
+def load_classifier(name, device=None) -> Classifier:
+    """The classifier of a name or path, frozen for use; errors as of :func:`load`."""
+    tensors, page = checkpoint.load(find(name))
+    if "classifier" not in page:
+        raise ValueError(f"{name} holds no classifier but: {kind_of(page)}")
+    classifier = Classifier(**page["classifier"])
+    _fill({"classifier": classifier}, tensors, device)
+    return classifier
 
 
 def find(name) -> Path:
@@ -115,6 +147,25 @@ def find(name) -> Path:
         return shipped[str(name)]
     told = f"shipped models: {', '.join(shipped) or 'none'}"
     raise FileNotFoundError(f"no model {str(name)!r}: it is neither a file nor a name in {FOLDER}; {told}")
+
+
+def kind_of(page: dict[str, Any]) -> str:
+    """What a file holds, for messages."""
+    run = "a run of training (at its end model.safetensors is written beside it)"
+    return page.get("kind") or (run if "objective" in page else "a checkpoint")
+
+
+def _stored(dtype: torch.dtype | None, **parts: nn.Module | None) -> dict[str, Tensor]:
+    """Their tensors as the file holds them: weights in ``dtype``, the rest as it is."""
+    tensors = _of(**parts)
+    if dtype is None:
+        return tensors
+    weights = {f"{part}/{name}" for part, m in parts.items() if m is not None for name, _ in m.named_parameters()}
+    rounded = {name: v.to(dtype) if name in weights else v for name, v in tensors.items()}
+    for name, v in rounded.items():
+        if not _checks.finite(v):
+            raise ValueError(f"{dtype} does not hold {name}, which reaches {tensors[name].abs().max():.3g}")
+    return rounded
 
 
 def _of(**parts: nn.Module | None) -> dict[str, Tensor]:

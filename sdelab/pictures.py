@@ -11,7 +11,12 @@ from .data.common import replace_file
 
 
 def sheet(images: Tensor, path: str | Path, columns: int = 8, scale: int = 2) -> None:
-    """Write images (n, 1 or 3, H, W) in [-1, 1] row by row into a PNG, whole or not at all; paper (-1) is white.
+    """Write :func:`png` of images to a file, whole or not at all."""
+    replace_file(path, png(images, columns, scale))
+
+
+def png(images: Tensor, columns: int = 8, scale: int = 2) -> bytes:
+    """Images (n, 1 or 3, H, W) in [-1, 1] row by row, as the content of a PNG file; paper (-1) is white.
 
     scale: how many times larger than they are. ``ValueError``: another shape.
     """
@@ -27,4 +32,4 @@ def sheet(images: Tensor, path: str | Path, columns: int = 8, scale: int = 2) ->
     flat = flat.reshape(rows * height, columns * width, channels).repeat(scale, 0).repeat(scale, 1)
     buffer = io.BytesIO()
     Image.fromarray(flat.squeeze(-1) if channels == 1 else flat).save(buffer, format="png")
-    replace_file(path, buffer.getvalue())
+    return buffer.getvalue()

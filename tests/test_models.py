@@ -58,6 +58,67 @@ def test_an_autoencoder_comes_back_with_its_scale(tmp_path):
         models.load_autoencoder(path)
 
 
+def test_a_classifier_comes_back(tmp_path):
+    model, path = awake(nets.Classifier(1, 3, 8)), tmp_path / "model.safetensors"
+    models.save(path, model, {"figures": {"accuracy": 1.0}})
+    x = sd.noise.normal((3, 1, 16, 16), 1)
+    back = models.load_classifier(path)
+    torch.testing.assert_close(back(x), model(x), rtol=0, atol=0)
+    assert not any(p.requires_grad for p in back.parameters())
+    with pytest.raises(ValueError, match="no model of images but: classifier"):
+        models.load(path)
+    models.save(path, pixel())
+    with pytest.raises(ValueError, match="holds no classifier but: pixel"):
+        models.load_classifier(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("make", [pixel, latent])
+def test_weights_in_half_precision_come_back_rounded_once(make, dtype, tmp_path):
+    """Every weight is the nearest number of that dtype, exactly; the buffers are as they were; the file is half."""
+    model, path = make(), tmp_path / "half.safetensors"
+    models.save(path, model, dtype=dtype)
+    back = models.load(path)
+    pairs: list[tuple[torch.nn.Module, torch.nn.Module]] = [(back.denoiser, model.denoiser)]
+    if back.autoencoder is not None and model.autoencoder is not None:
+        pairs += [(back.autoencoder, model.autoencoder)]
+        for name in ("shift", "scale"):
+            held, was = getattr(back.autoencoder, name), getattr(model.autoencoder, name)
+            assert torch.equal(held, was) and not torch.equal(was.to(dtype).float(), was)
+    for loaded, was in pairs:
+        for v, w in zip(loaded.parameters(), was.parameters(), strict=True):
+            assert v.dtype == torch.float32 and torch.equal(v, w.to(dtype).float())
+    x_T = sd.noise.prior(PROCESS, (4, *model.shape), seed=1)
+    with torch.no_grad():
+        runs = [sd.sample(m.denoiser, PROCESS, x_T, solver="dpmpp_2m", steps=8) for m in (back, model)]
+    change = float((back.images(runs[0]) - model.images(runs[1])).abs().max())
+    assert 0 < change < (1e-2 if dtype == torch.float16 else 1e-1)
+    models.save(tmp_path / "whole.safetensors", model)
+    whole = sum(v.nbytes for v in sd.checkpoint.load(tmp_path / "whole.safetensors")[0].values())
+    assert sum(v.nbytes for v in sd.checkpoint.load(path)[0].values()) == pytest.approx(whole / 2, rel=1e-3)
+
+
+def test_weights_beyond_a_dtype_are_refused(tmp_path):
+    model = pixel()
+    with torch.no_grad():
+        next(model.denoiser.network.parameters()).fill_(7e4)
+    with pytest.raises(ValueError, match=r"float16 does not hold network/told\.0\.weight, which reaches 7e\+04"):
+        models.save(tmp_path / "model", model, dtype=torch.float16)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("device", ["meta", *["cuda"] * torch.cuda.is_available()])
+def test_a_model_comes_back_on_a_device(device, tmp_path):
+    """All of it lies there; "meta", where numbers have no values, is a device that every machine has."""
+    models.save(tmp_path / "model", latent(), dtype=torch.float16)
+    back = models.load(tmp_path / "model", device)
+    assert back.autoencoder is not None
+    held = [v for m in (back.denoiser, back.autoencoder) for v in (*m.parameters(), *m.buffers())]
+    assert len(held) > 20 and {v.device.type for v in held} == {device}
+    x = back.images(back.denoiser(torch.ones(2, *back.shape, device=device), 1.0))
+    assert x.shape == (2, 1, 16, 16) and x.device.type == device
+
+
 def test_classes_by_name():
     assert pixel().classes_of(["い", "あ", "い"]).tolist() == [1, 0, 1] and pixel().classes_of("い").tolist() == [1]
     with pytest.raises(ValueError, match="unknown class 'ア'; known: あ, い"):

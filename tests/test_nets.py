@@ -166,6 +166,36 @@ def test_classes_that_are_not_there_are_told(classes, y, error, says):
         model.of(y)(torch.zeros(4, 1, 8, 8), 0.5)
 
 
+def test_a_classifiers_weights_are_a_function_of_its_seed():
+    before = torch.get_rng_state()
+    a, b, c = (nets.Classifier(1, 5, 8, seed=seed).state_dict() for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(v, b[name]) for name, v in a.items())
+    drawn = [name for name, v in a.items() if v.ndim > 1 and v.any()]
+    assert len(drawn) > 6 and not any(torch.equal(a[name], c[name]) for name in drawn)
+
+
+def test_a_classifiers_logits_are_linear_in_its_features_and_rows_do_not_look_at_each_other():
+    network, x = awake(nets.Classifier(2, 5, 8, blocks=2)).double(), normal((4, 2, 16, 24))
+    f, y = network.features(x), torch.tensor([4, 0, 2, 2])
+    assert f.shape == (4, 64)
+    logits = f @ network.leave.weight.T + network.leave.bias
+    torch.testing.assert_close(network(x), logits)
+    torch.testing.assert_close(torch.cat([network(x[i : i + 1]) for i in range(4)]), logits)
+    p = torch.stack([network.of(torch.full((4,), k))(x).exp() for k in range(5)], 1)
+    torch.testing.assert_close(p, logits.exp() / logits.exp().sum(1, keepdim=True))
+    torch.testing.assert_close(network.of(y)(x), p[torch.arange(4), y].log())
+    network.of(y)(x).sum().backward()
+    assert all(q.grad is not None and q.grad.any() for q in network.parameters())
+
+
+def test_what_a_classifier_cannot_take_is_told():
+    with pytest.raises(ValueError, match="H and W multiples of 8, not \\(2, 1, 28, 28\\)"):
+        nets.Classifier()(torch.zeros(2, 1, 28, 28))
+    with pytest.raises(ValueError, match="at least 1"):
+        nets.Classifier(classes=0)
+
+
 def test_unet_overfits_a_few_images():
     images = (sd.noise.uniform((3, 1, 8, 8), seed=1) > 0.5).float() * 2 - 1
     network = nets.UNet(1, width=8, levels=2, attention=True)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import sdelab as sd
-from sdelab import models, pictures, recipes, studio
+from sdelab import cards, models, pictures, recipes, studio
 from sdelab.__main__ import main
 from sdelab.data.folder import load_folder
 
@@ -59,9 +59,33 @@ def test_autoencoder_latent_and_pixel_by_the_command_line(work, capsys):
         folder, arguments = train(work, kind, *more)
         assert main(arguments) == 0
         model = models.load(folder / studio.MODEL)
-        assert model.shape == shape and model.classes == ("above", "below") and model.about["recipe"]["width"] == 8
+        assert model.shape == shape and model.classes == ("above", "below")
+        card = model.about
+        assert set(cards.FIELDS) <= card.keys() and card["figures"].keys() == {"loss"} and not card["resumed"]
+        assert card["recipe"]["width"] == 8 and card["data"] == "shapes, 36 images" and 0 < card["seconds"] < 600
+        encoder_told = "--autoencoder autoencoder/model.safetensors " if kind == "latent" else ""
+        told = f"python -m sdelab train {kind} --data shapes --config denoiser.toml {encoder_told}--seed 0"
+        assert card["command"] == told
+        assert str(work) not in cards.text(folder / studio.MODEL)
         x = sd.noise.prior(model.denoiser.process, (2, *shape), seed=1)
         assert model.images(model.denoiser.of(model.classes_of(["above", "below"]))(x, 1.0)).shape == (2, 1, 32, 32)
+
+
+def test_classifier_by_the_command_line(work, capsys):
+    config, out = work / "classifier.toml", work / "classifier"
+    config.write_text("steps = 30\nwidth = 8\nbatch = 8\nevery = 10\nlr = 0.005\nwarmup = 5\n")
+    options = ["--data", str(work / "shapes"), "--config", str(config), "--out", str(out), "--device", "cpu"]
+    assert main(["train", "classifier", *options]) == 0
+    assert "classifier on 36 images, 30 steps, cpu" in capsys.readouterr().out
+    model, page = models.load_classifier(out / studio.MODEL), sd.checkpoint.load(out / studio.MODEL)[1]
+    found = load_folder(work / "shapes")
+    right = (model(found.images).argmax(1) == found.labels).double()
+    held = torch.arange(40) % 10 == 0
+    assert page["about"]["classes"] == ["above", "below"] == list(found.classes)
+    assert page["about"]["figures"] == {"accuracy_train": float(right[~held].mean()), "accuracy": 1.0}
+    assert float(right.mean()) > 0.9
+    with Image.open(out / studio.SHEET) as sheet:
+        assert sheet.size == (16 * 64, 64)  # four pictures, in a row for sixteen
 
 
 def test_what_makes_no_sense_is_told(work, capsys):
@@ -96,6 +120,8 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(work, monkeypatch, ctrl_c):
 
     whole = work / "whole"
     assert main([str(whole) if a == str(out) else a for a in arguments]) == 0
+    resumed = [cards.card(folder / studio.MODEL)["resumed"] for folder in (out, whole)]
+    assert resumed == [True, False]
     for name in (studio.MODEL, studio.RUN):
         a, b = (sd.checkpoint.load(folder / name)[0] for folder in (out, whole))
         assert all(torch.equal(v, b[key]) for key, v in a.items()) and a.keys() == b.keys()

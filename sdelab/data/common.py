@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import torch
 
+from sdelab._checks import writing
+
 
 class Dataset(NamedTuple):
     """Images with labels.
@@ -32,15 +34,16 @@ def scaled(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def replace_file(path: str | Path, content: bytes) -> None:
-    """Write a whole file or nothing: a temporary neighbour, then one atomic rename."""
+    """Write a whole file or nothing: a temporary neighbour, then one atomic rename. ``OSError`` says what to do."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise

@@ -2,8 +2,9 @@
 
 from .autoencoder import Autoencoder
 from .base import Features, initialise
+from .classifier import Classifier
 from .denoiser import Denoiser
 from .mlp import MLP
 from .unet import UNet
 
-__all__ = ["MLP", "Autoencoder", "Denoiser", "Features", "UNet", "initialise"]
+__all__ = ["MLP", "Autoencoder", "Classifier", "Denoiser", "Features", "UNet", "initialise"]

@@ -1,6 +1,8 @@
 """A small U-Net for images."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +46,24 @@ class Attention(nn.Module):
         q, k, v = self.qkv(self.norm(h)).view(n, 3, self.heads, channels // self.heads, -1).mT.unbind(1)
         y = scaled_dot_product_attention(q.contiguous(), k.contiguous(), v.contiguous())
         return h + self.out(y.mT.reshape(h.shape))
+
+
+@dataclass
+class Walk:
+    """Where a walk through a U-Net stands: the features ``h`` (n, …), what blocks are ``told``, the skips ``kept``."""
+
+    h: Tensor
+    told: Tensor
+    kept: list[Tensor] = field(default_factory=list)
+
+    def part(self, rows: Tensor) -> "Walk":
+        """Those samples for which ``rows`` (n,) is true, taken out of this walk, which goes on with the others."""
+        leaving, staying = ((self.h[r], self._told_of(r), [skip[r] for skip in self.kept]) for r in (rows, ~rows))
+        self.h, self.told, self.kept = staying
+        return Walk(*leaving)
+
+    def _told_of(self, rows: Tensor) -> Tensor:
+        return self.told[rows] if len(self.told) > 1 else self.told
 
 
 class UNet(nn.Module):
@@ -113,24 +133,37 @@ class UNet(nn.Module):
         y = y.to(x.device)
         return silu(told + self.label(y.masked_fill(y == -1, self.classes)))
 
-    def forward(self, x: Tensor, c: Tensor, y: Tensor | None = None) -> Tensor:
+    def stages(self, x: Tensor, c: Tensor, y: Tensor | None = None) -> Iterator[Walk]:
+        """One walk through the network, shown after every block: it may stop there, or go on with some samples."""
         factor = 1 << (self.count - 1)
         if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % factor or x.shape[3] % factor:
             raise ValueError(
                 f"x must have shape (n, {self.channels}, H, W) with H and W multiples of {factor}, not "
                 f"{tuple(x.shape)}: pad the images, or take fewer levels"
             )
-        told, h, kept = self._told(x, c, y), self.enter(x), []
+        walk = Walk(self.enter(x), self._told(x, c, y))
         for k, stage in enumerate(self.down):
             if k:
-                h = nn.functional.avg_pool2d(h, 2)
+                walk.h = nn.functional.avg_pool2d(walk.h, 2)
             for block in stage:  # type: ignore[attr-defined]
-                h = block(h, told)
-                kept.append(h)
-        h = self.middle[1](self.attention(self.middle[0](h, told)), told)
+                walk.h = block(walk.h, walk.told)
+                walk.kept.append(walk.h)
+                yield walk
+        walk.h = self.middle[0](walk.h, walk.told)
+        yield walk
+        walk.h = self.middle[1](self.attention(walk.h), walk.told)
+        yield walk
         for k, stage in enumerate(self.up):
             if k:
-                h = interpolate(h, scale_factor=2.0, mode="nearest")
+                walk.h = interpolate(walk.h, scale_factor=2.0, mode="nearest")
             for block in stage:  # type: ignore[attr-defined]
-                h = block(torch.cat([h, kept.pop()], 1), told)
+                walk.h = block(torch.cat([walk.h, walk.kept.pop()], 1), walk.told)
+                yield walk
+
+    def end(self, h: Tensor) -> Tensor:
+        """F of the features after the last block."""
         return self.leave(silu(self.norm(h)))
+
+    def forward(self, x: Tensor, c: Tensor, y: Tensor | None = None) -> Tensor:
+        *_, last = self.stages(x, c, y)
+        return self.end(last.h)

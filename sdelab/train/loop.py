@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from .. import _checks, noise
 from .. import checkpoint as files
-from . import identity, interrupt
+from . import identity, interrupt, ranks
 from .ema import Decay, constant_ema
+from .kernels import compiled
 from .state import State, put
 from .times import DROP, EPS, ROWS, draw_times
 from .weighting import Weight, loss
@@ -79,6 +80,8 @@ def fit(
     ema: float | Decay = 0.999,
     drop: float = 0.1,
     clip: float | None = None,
+    bf16: bool = False,
+    compile: bool = False,
     objective: Callable[[Any, Tensor, Tensor, Tensor], Tensor] | None = None,
     checkpoint: str | Path | None = None,
     every: int = 500,
@@ -92,15 +95,21 @@ def fit(
     (states, classes), the classes whole numbers (n,): the model is then ``denoiser.of(classes)``, with every class
     dropped with probability ``drop``, so that it learns the data of no class, too, as guidance needs. lr: a number, or
     a function of the step 0, 1, … such as :func:`cosine`. weighting: see :func:`weight`; times, stratified: see
-    :func:`draw_times`; ema: a decay, or :func:`power_ema`; clip: largest norm of the gradient. objective: a function
-    (denoiser, x0, t, eps) -> losses (n,) instead of :func:`loss`, for other models too (without ``.process``, ``times``
-    must be a function).
+    :func:`draw_times`; ema: a decay, or :func:`power_ema`; clip: largest norm of the gradient. bf16: let
+    matrix products and convolutions of the objective be computed in bfloat16 (``torch.autocast``), a gain where the
+    processor has units for it; weights and averages stay as they are. compile: see
+    :func:`sdelab.train.kernels.compiled`. objective: a function (denoiser, x0, t, eps) -> losses (n,) instead of
+    :func:`loss`, for other models too (without ``.process``, ``times`` must be a function).
 
     checkpoint: a file, written every ``every`` steps and at the end. If it exists, the run goes on from there. A run
     that is killed at any moment and called again ends with the same bits as one that never was, on one machine's CPU
     with one number of threads. Ctrl-C waits for the end of a step, writes the checkpoint and then raises
     ``KeyboardInterrupt``. watch: a function that is shown the run so far as often as that, for logs and pictures; it
     cannot change it. progress: None shows a bar on a terminal only, when it takes a while.
+
+    In a group of processes (:func:`sdelab.train.ranks.joined`) each calls this with the same arguments and works on its
+    part of every batch: the same run up to rounding as that of one process, which can go on from its checkpoint, and
+    the other way round. The first process alone writes and watches; Ctrl-C in one stops all after the same step.
 
     ``ValueError``: arguments that make no sense, a checkpoint that is damaged or belongs to another run (it says what
     differs; functions are known by their answers or names). ``FloatingPointError``: the loss diverged.
@@ -118,17 +127,24 @@ def fit(
         _checks.state(x, "data")
         if any(len(y) != len(x) or y.is_floating_point() for y in classes):
             raise ValueError(f"data of {len(x)} rows need {len(x)} classes, whole numbers")
+    mine, size = ranks.part(batch), batch // ranks.count()
     decay = ema if callable(ema) else constant_ema(ema)
     rate = lr if callable(lr) else (lambda step: lr)
     objective = objective or partial(loss, weighting=weighting)
     process = getattr(denoiser, "process", None)
     state = State(copy.deepcopy(denoiser), decay, steps)
-    settings = dict(batch=batch, seed=seed, lr=lr, ema=ema, times=times, stratified=stratified, drop=drop, clip=clip)
+    settings = dict(
+        batch=batch, seed=seed, lr=lr, ema=ema, times=times, stratified=stratified, drop=drop, clip=clip, bf16=bf16
+    )
     config: dict[str, Any] = {}
     if checkpoint is not None:
         config = identity.run(denoiser, process, data, objective, steps, settings)
         if Path(checkpoint).exists():
             state.restore(files.load(checkpoint, config)[0], checkpoint)
+    ranks.agree(state.step, "the number of steps done so far")
+    if compile:
+        compiled(state.model, state.device)
+    losses, first = ranks.losses(state.model, objective), ranks.rank() == 0
 
     def one_step() -> None:
         step = state.step
@@ -136,19 +152,25 @@ def fit(
         x0 = x0.to(device=state.device, dtype=state.dtype)
         t = draw_times(process, batch, times, seed=seed, step=step, stratified=stratified)
         eps = noise.normal(x0.shape, seed, key=(noise.TRAIN, step, EPS), dtype=x0.dtype, device=x0.device)
-        model: Any = state.model
-        if y is not None:
-            model = model.of(dropped(y, drop, seed, step))
-        value = objective(model, x0, t, eps)
-        if value.shape != (batch,):
-            raise ValueError(f"the objective gives one loss per sample: shape ({batch},), not {tuple(value.shape)}")
+        y = None if y is None else dropped(y, drop, seed, step)[mine]
+        x0, t, eps = x0[mine], t[mine], eps[mine]
+        with torch.autocast(state.device.type, torch.bfloat16, enabled=bf16):
+            value = losses(x0, t, eps, y)
+        if value.shape != (size,):
+            raise ValueError(f"the objective gives one loss per sample: shape ({size},), not {tuple(value.shape)}")
         state.advance(value.mean(), rate(step), clip)
+        ranks.average(state.losses[step : step + 1])
 
     def so_far(last: nn.Module) -> Run:
         return Run(last, state.averaged(), state.losses[: state.step].double().cpu())
 
+    def keep() -> None:
+        state.check()
+        if checkpoint is not None and first:
+            files.save(checkpoint, state.tensors(), config)
+
     bar = None
-    if progress is not False:
+    if progress is not False and first:
         disable = None if progress is None else False
         delay = 0.0 if progress else 2.0
         bar = tqdm(total=steps, initial=state.step, delay=delay, disable=disable, desc="fit", leave=False)
@@ -157,19 +179,21 @@ def fit(
         while state.step < steps:
             one_step()
             due = state.step % every == 0 or state.step == steps
-            if due or state.step % 100 == 0 or asked():
+            if state.step % 100 == 0:
                 state.check()
-            if checkpoint is not None and (due or asked()):
-                files.save(checkpoint, state.tensors(), config)
-            if watch is not None and due:
+            if due:
+                keep()
+            if due and watch is not None and first:
                 watch(so_far(copy.deepcopy(state.model)))
-            if asked():
+            if ranks.anyone(asked()):
+                if not due:
+                    keep()
                 raise KeyboardInterrupt(f"stopped after step {state.step}; the same call goes on from {checkpoint}")
             if bar is not None:
                 if state.step % 50 == 0 and not bar.disable:
                     bar.set_postfix_str(f"loss {state.losses[max(0, state.step - 100) : state.step].mean():.4g}", False)
                 bar.update()
-    return so_far(state.model)
+    return so_far(copy.deepcopy(state.model))
 
 
 def load(path, denoiser: nn.Module, averaged: bool = True) -> nn.Module:
