@@ -9,7 +9,10 @@ HOUSE := bash book/house.sh
 export OMP_NUM_THREADS ?= 1
 NOTEBOOK_TESTS := chapters/ja -p book.nbval_as_jupyter --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg \
 	--nbval-kernel-startup-timeout 120 --nbval-cell-timeout 120 -n 2 --dist loadfile
+# each worker has one half in order, and takes from what is left of the other's when it is done: none waits
+PYTEST := $(PY) -m pytest -n 2 --dist worksteal --durations 25
 SITE_TESTS := $(wildcard tests/test_site.py tests/browser)
+UNIT_TESTS := tests $(addprefix --ignore=,$(SITE_TESTS))
 
 .PHONY: help setup book test check notebooks bench lab serve clean
 
@@ -26,17 +29,17 @@ book: $(READY)  ## run the chapters, build both editions into _build/site; quick
 
 test: $(READY)  ## unit tests, notebooks, editions, strict book build, browser tests
 	@$(HOUSE) step "comparing the editions" $(PY) -m book.editions check
-	@$(HOUSE) step "unit tests" $(PY) -m pytest -n 2 --dist loadfile tests $(addprefix --ignore=,$(SITE_TESTS))
+	@$(HOUSE) step "unit tests" $(PYTEST) $(UNIT_TESTS)
 	@$(HOUSE) step "running the notebooks" $(PY) -m pytest $(NOTEBOOK_TESTS)
 	@$(HOUSE) step "building the book, warnings are errors" $(PY) -m book.build --strict
-	@$(HOUSE) step "site and browser tests" $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(SITE_TESTS)
+	@$(HOUSE) step "site and browser tests" $(PYTEST) $(SITE_TESTS)
 
 check: $(READY)  ## format, lint, types and unit tests (what a change must pass before it is pushed)
 	@$(HOUSE) step "ruff format" $(PY) -m ruff format --check .
 	@$(HOUSE) step "ruff lint" $(PY) -m ruff check .
 	@$(HOUSE) step "pyright" $(PY) -m pyright
 	@$(HOUSE) step "comparing the editions" $(PY) -m book.editions check
-	@$(HOUSE) step "unit tests" $(PY) -m pytest -n 2 --dist loadfile tests $(addprefix --ignore=,$(SITE_TESTS))
+	@$(HOUSE) step "unit tests" $(PYTEST) $(UNIT_TESTS)
 
 notebooks: $(READY)  ## run the Japanese notebooks, normalise, copy code and outputs to the English ones
 	@$(PY) -m book.editions execute

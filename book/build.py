@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -99,7 +99,6 @@ def execute_chapters(chapters, cache: Path, library: str):
 def build_edition(root: Path, language: str, library: str, strict: bool) -> Path:
     """Call Jupyter Book for one edition; returns the folder of its pages."""
     config, toc = settings(root, language, library)
-    page_sources(root, toc)
     work = root / "_build" / "editions" / language
     work.mkdir(parents=True, exist_ok=True)
     for name, content in (("_config.yml", config), ("_toc.yml", toc)):
@@ -154,11 +153,14 @@ def build(root: Path = ROOT, strict: bool = False) -> Path:
     if last.get("key") == key and last.get("strict", False) >= strict and (site / "index.html").exists():
         print("the book is up to date")
         return site / "index.html"
-    _, toc = settings(root, "ja", library)
-    chapters = [path for path in page_sources(root, toc) if path.suffix == ".ipynb"]
+    tocs = {language: settings(root, language, library)[1] for language in LANGUAGES}
+    sources = {language: page_sources(root, toc) for language, toc in tocs.items()}
+    chapters = [path for path in sources["ja"] if path.suffix == ".ipynb"]
     execute_chapters(chapters, root / "_build" / "cache", library)
-    editions = {language: build_edition(root, language, library, strict) for language in LANGUAGES}
-    assemble(root, site, editions, toc)
+    with ThreadPoolExecutor() as pool:  # each waits for a process of its own
+        jobs = {language: pool.submit(build_edition, root, language, library, strict) for language in LANGUAGES}
+        editions = {language: job.result() for language, job in jobs.items()}
+    assemble(root, site, editions, tocs["ja"])
     stamp.write_text(json.dumps({"key": key, "strict": strict}))
     return site / "index.html"
 

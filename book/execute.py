@@ -60,8 +60,8 @@ def code_cells(notebook) -> list:
 
 
 def verdict_lines(path: Path) -> list[bytes]:
-    """The lines of a notebook's file that carry a stored verdict."""
-    return [line.strip() for line in path.read_bytes().splitlines() if b"VERDICT" in line]
+    """The lines of a notebook's file that carry a stored verdict; prose may speak of verdicts, in its own language."""
+    return [line.strip() for line in path.read_bytes().splitlines() if re.search(rb'"VERDICT [A-Z]\d+: ', line)]
 
 
 def cache_file(path: Path, cache: Path, library: str | None = None) -> Path:
@@ -80,14 +80,18 @@ def executed(path: Path, cache: Path, library: str | None = None):
     """
     kept = cache_file(path, cache, library)
     if not kept.exists():
-        notebook = run(path)
-        cache.mkdir(parents=True, exist_ok=True)
-        for old in cache.glob(f"{path.stem}-*.ipynb"):
-            old.unlink()
-        with tempfile.NamedTemporaryFile("w", dir=cache, suffix=".part", delete=False, encoding="utf8") as part:
-            nbformat.write(notebook, part)
-        os.replace(part.name, kept)  # a build that was interrupted leaves no half-written chapter
+        keep(run(path), kept)
     return nbformat.read(kept, as_version=4)
+
+
+def keep(notebook, kept: Path):
+    """Store an executed notebook in its cache file, in place of what the chapter gave before it changed."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=kept.parent, suffix=".part", delete=False, encoding="utf8") as part:
+        nbformat.write(notebook, part)
+    for old in kept.parent.glob(f"{kept.stem.rpartition('-')[0]}-*.ipynb"):
+        old.unlink()
+    os.replace(part.name, kept)  # a build that was interrupted leaves no half-written chapter
 
 
 def run(path: Path):
@@ -98,6 +102,7 @@ def run(path: Path):
         notebook,
         timeout=CELL_SECONDS,
         kernel_name="python3",
+        record_timing=False,
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_start=lambda cell, cell_index: started.append(cell_index),
     )

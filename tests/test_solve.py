@@ -42,16 +42,16 @@ def test_protocol(row, name):
     out = sd.solve(equation, row.make(), x, ts, seed=3)
     assert row.adaptive or denoise.count == row.calls(len(ts) - 1)
     assert torch.equal(x, kept) and out.shape == x.shape and out.isfinite().all()
-    assert torch.equal(out, sd.solve(equation, row.make(), x, ts, seed=3))
-    halves = [sd.solve(equation, row.make(), x[a:b], ts, seed=3, first=a) for a, b in ((0, 5), (5, 12))]
-    split = 1e-2 if row.adaptive else 1e-9  # the batch takes its steps together: halves agree to the tolerance only
-    torch.testing.assert_close(torch.cat(halves), out, rtol=split, atol=split)
+    other = sd.solve(equation, row.make(), x, ts, seed=4)  # without noise, the same run again
+    assert torch.equal(other, out) != row.stochastic
+    assert not row.stochastic or torch.equal(out, sd.solve(equation, row.make(), x, ts, seed=3))
+    part = sd.solve(equation, row.make(), x[5:], ts, seed=3, first=5)
+    split = 1e-2 if row.adaptive else 1e-9  # the batch takes its steps together: a part agrees to the tolerance only
+    torch.testing.assert_close(part, out[5:], rtol=split, atol=split)
     single = sd.solve(equation, row.make(), x.float(), ts, seed=3)
     assert single.dtype == torch.float32
     if row.order < 5:  # eight steps of a high-order method in t amplify rounding
         torch.testing.assert_close(single.double(), out, rtol=2e-2, atol=2e-2)
-    other = sd.solve(equation, row.make(), x, ts, seed=4)
-    assert torch.equal(other, out) != row.stochastic
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.key)

@@ -2,8 +2,9 @@
 
 from .density_explorer import DensityExplorer
 from .flow_map import FlowMap
+from .latent_playground import LatentPlayground
 from .reverse_explorer import ReverseExplorer
 from .three_views import ThreeViews
 from .where_from import WhereFrom
 
-__all__ = ["DensityExplorer", "FlowMap", "ReverseExplorer", "ThreeViews", "WhereFrom"]
+__all__ = ["DensityExplorer", "FlowMap", "LatentPlayground", "ReverseExplorer", "ThreeViews", "WhereFrom"]

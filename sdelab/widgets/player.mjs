@@ -6,7 +6,8 @@
 //                          x axis is time (then a pointer moves the slider), label(data, k, ui) -> text for screen readers,
 //                          pick: {name, place, nudge} if the reader picks a place in it (pick.mjs)}}
 //   view.readout           (data, k, ui) -> [[label, text], ...]
-// data holds the arrays of Python's frames(choice), each {data, shape}, and k is the frame.
+//   view.now               (data, k, ui) -> what the slider stands at, "t = ..." unless told
+// data holds the arrays of Python's frames(choice), each {data, shape}, and k is the frame; ui.step(k) goes to another.
 import { build, controls } from "./controls.mjs";
 import { figure } from "./draw.mjs";
 import { asBytes, same, unpack } from "./frames.mjs";
@@ -75,6 +76,7 @@ export function play({ model, el }, view) {
   }
 
   function changed() {
+    choices.refresh({ ...choice, ...local });
     draw();
     say();
   }
@@ -139,11 +141,10 @@ export function play({ model, el }, view) {
   function show(k) {
     if (!data) return;
     frame = Math.max(0, Math.min(data.t.shape[0] - 1, Math.round(k)));
-    const t = figure(data.t.data[frame], 3);
     slider.value = frame;
-    slider.setAttribute("aria-valuetext", `t = ${t}`);
     root.dataset.frame = frame;
-    now.value = `t = ${t}`;
+    now.value = view.now ? view.now(data, frame, ui()) : `t = ${figure(data.t.data[frame], 3)}`;
+    slider.setAttribute("aria-valuetext", now.value);
     draw();
   }
 
@@ -175,7 +176,7 @@ export function play({ model, el }, view) {
     const style = getComputedStyle(root);
     const colour = (name) => style.getPropertyValue(`--sde-${name}`).trim();
     const ink = { font: style.fontFamily, small: 11, text: colour("text"), soft: colour("soft"), rule: colour("rule"), card: colour("card") };
-    return { language, word, local, choice, ink, colour };
+    return { language, word, local, choice, ink, colour, step };
   }
 
   let asked = 0;

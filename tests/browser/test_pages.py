@@ -1,9 +1,14 @@
-"""Every page of both editions works with no other host in the world, from a server and from disk."""
+"""Every page of both editions works with no other host in the world, from a server and from disk.
+
+A page is opened once and asked everything, whether readers with assistive technology can use it included.
+"""
 
 import pytest
+from accessible import violations
 from links import dead, missing, read
 
-NARROW = {"width": 420, "height": 900}
+WIDE, NARROW = {"width": 1280, "height": 720}, {"width": 420, "height": 900}
+KINDS = ("index.html", "glossary.html", "references.html", "solvers.html", "search.html", "00_orientation.html")
 TOO_WIDE = """() => {
   const limit = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth <= limit) return [];
@@ -11,6 +16,9 @@ TOO_WIDE = """() => {
     .slice(0, 8).map((e) => `${e.tagName}.${e.className}: ${Math.round(e.getBoundingClientRect().right)}`);
 }"""
 
+SHOWN = """images => images.map((image) => [image.complete && image.naturalWidth > 0,
+  image.checkVisibility({ visibilityProperty: true }) && image.getBoundingClientRect().height > 0,
+  image.getBoundingClientRect().width])"""
 WIDGETS = "all => all.map((w) => [w.dataset.state, w.querySelector('.sde-player')?.dataset.language])"
 
 
@@ -39,12 +47,16 @@ def faults(seen, path):
 
 
 @pytest.mark.parametrize(("edition", "disk"), [("ja", False), ("en", True)], ids=["ja over http", "en from disk"])
-def test_every_page_is_whole_wide_and_narrow(visit, pages, settled, edition, disk):
-    """Each page once: that every file which the pages of either edition load is there, the next test reads."""
+def test_every_page_is_whole_wide_narrow_and_accessible(visit, pages, settled, edition, disk):
+    """Each page once: that every file which the pages of either edition load is there, the next test reads.
+
+    The editions share templates, style sheets and code: axe looks at every Japanese page, at every kind of English
+    one, and at the dark scheme, which changes colours alone, on every kind of Japanese one.
+    """
     own, wrong = [path for path in pages if path.startswith(f"{edition}/")], {}
     assert sum("/chapters/" in path for path in own) > 3
     for path in own:
-        seen = visit(path, disk=disk)
+        seen = visit(path, disk=disk, viewport=WIDE, color_scheme="light")
         settled(seen.page)
         found = faults(seen, path)
         seen.page.set_viewport_size(NARROW)
@@ -52,6 +64,9 @@ def test_every_page_is_whole_wide_and_narrow(visit, pages, settled, edition, dis
         found += seen.page.evaluate(TOO_WIDE)
         if not seen.page.locator("a.language-switch").is_visible():
             found.append("no language switch on a telephone")
+        seen.page.set_viewport_size(WIDE)
+        if edition == "ja" or path.endswith(KINDS):
+            found += violations(seen.page, dark=edition == "ja" and path.endswith(KINDS))
         if found:
             wrong[path] = found
     assert not wrong
@@ -88,8 +103,6 @@ def test_pictures_are_there_without_scripts(visit, pages):
         if path.startswith("en/"):
             continue
         page = visit(path, java_script_enabled=False).page
-        for image in page.locator("article img").all():
-            image.scroll_into_view_if_needed()
-            assert image.is_visible(), path
-            assert image.bounding_box()["width"] > 40, path
+        pictures = page.locator("article img").evaluate_all(SHOWN)
+        assert all(loaded and visible and width > 40 for loaded, visible, width in pictures), (path, pictures)
         assert page.locator(".sdelab-widget").count() == page.locator(".sdelab-widget img").count(), path
