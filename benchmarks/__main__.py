@@ -2,7 +2,7 @@
 
 import sys
 
-from . import adaptive, early_exit, optimised, orders, overhead, race, stochastic
+from . import adaptive, early_exit, latent, optimised, orders, overhead, race, stochastic
 
 BENCHMARKS = {
     "orders": lambda: orders.main([]),
@@ -11,6 +11,7 @@ BENCHMARKS = {
     "stochastic": stochastic.main,
     "adaptive": adaptive.main,
     "optimised": lambda: optimised.main([]),
+    "latent": lambda: latent.main([]),
     "early_exit": lambda: early_exit.main([]),
 }
 
