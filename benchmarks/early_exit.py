@@ -1,9 +1,12 @@
 """Early exits (AdaDiff) beside fewer steps of the whole network, at equal work: `python -m benchmarks.early_exit`.
 
-Samples of the kana model from the same starts by DPM++ 2M: with exits at several tolerances, and whole with fewer
-steps. For each: work, in passes through the whole network per sample; CPU time of the thread; error, the rms distance
-of latents to the converged ODE of the whole network, over the rms of those; what a classifier makes of the images; and
-who left where, by noise level. `--train` trains the heads that are shipped (a few minutes) and stops.
+Samples of the kana model from the same starts by DPM++ 2M on Karras's grid:
+whole   the network as it is, with fewer and fewer steps;
+short   the same, on a grid whose last step to 0 starts at a larger noise;
+F, D    with early exits, where what the network says, or what the denoiser says, may be off by tau.
+For each: work, in passes through the whole network per sample; CPU time of the thread; error, the rms distance of
+latents to the converged ODE of the whole network, over their rms; what a classifier makes of the images; who left
+where, by noise level. `--train` trains the heads that are shipped (a few minutes) and stops.
 """
 
 import argparse
@@ -20,7 +23,8 @@ from sdelab import early_exit, latent, models, nets, quality, train
 from . import RESULTS, keep
 
 MODEL, HEADS, JUDGE = "kana-latent", "kana-latent-exits", "kana-judge"
-STEPS, TAUS = (20, 16, 12, 10, 8, 6), (0.0, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
+STEPS, END = (20, 18, 16, 14, 12, 10, 8), 0.05  # and where the short grid's last step begins
+TAUS = {"F": (0.0, 0.15, 0.2, 0.25, 0.3, 0.4), "D": (0.01, 0.02, 0.04, 0.08, 0.12, 0.16)}
 REFERENCE, COMPARED = 100, 2  # steps of the converged solution, and samples of a class that are compared with it
 PART = 230
 LR, EMA = 5e-3, 0.98  # of the heads
@@ -59,10 +63,10 @@ def heads(model: models.ImageModel, path: Path, steps: int, batch: int = 64, see
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {about['seconds']:.0f} s, loss {figures['loss']:.4f}")
 
 
-def draw(model: models.ImageModel, network, y: Tensor, steps: int, guidance: float, seed: int):
+def draw(model: models.ImageModel, network, y: Tensor, times: Tensor, guidance: float, seed: int):
     """(latents of classes y, seconds, {noise level: who left at each exit}) with a network in place of the model's."""
     own = model.denoiser
-    denoiser = nets.Denoiser(network, own.process, sigma_data=own.sigma_data)
+    denoiser, solver = nets.Denoiser(network, own.process, sigma_data=own.sigma_data), sd.solvers.row("dpmpp_2m").make()
     left: dict[str, Tensor] = {}
     parts, clock = [], time.thread_time()
     for first in range(0, len(y), PART):
@@ -78,7 +82,7 @@ def draw(model: models.ImageModel, network, y: Tensor, steps: int, guidance: flo
 
         x_T = sd.noise.prior(own.process, (len(rows), *model.shape), seed=seed, first=first)
         with torch.no_grad():
-            parts.append(sd.sample(watched, own.process, x_T, solver="dpmpp_2m", grid="karras", steps=steps))
+            parts.append(sd.solve(sd.Reverse(own.process, watched, 0.0), solver, x_T, times, progress=False))
     return torch.cat(parts), time.thread_time() - clock, left
 
 
@@ -88,46 +92,46 @@ def rms(x: Tensor) -> float:
 
 def measure(model, exits, judge, real, per_class: int, guidance: float, seed: int) -> dict:
     """All runs, as one record."""
+    network, process = backbone(model), model.denoiser.process
     y = torch.arange(len(model.classes)).repeat(per_class)
     rows = torch.cat(quality.halves(real.labels, per_class))
     real = real._replace(images=real.images[rows], labels=real.labels[rows])
-    some = y[: COMPARED * len(model.classes)]
-    network = backbone(model)
-    truth, *_ = draw(model, network, some, REFERENCE, guidance, seed)
     calls = 1 if guidance == 1 else 2
 
-    def record(network, steps: int, tau: float | None) -> dict:
-        if tau is not None:
-            exits.tau = tau
+    def grid(steps: int, end: float | None = None) -> Tensor:
+        return sd.grids.make("karras", process, steps, t_end=end, zero=True)
+
+    truth, *_ = draw(model, network, y[: COMPARED * len(model.classes)], grid(REFERENCE), guidance, seed)
+
+    def record(kind: str, steps: int, tau: float | None = None) -> dict:
+        early = tau is not None
+        if early:
+            exits.tau = tau if kind == "F" else early_exit.of_denoiser(model.denoiser, tau)
             exits.reset()
-        z, seconds, left = draw(model, network, y, steps, guidance, seed)
-        share = 1.0 if tau is None else exits.spent
-        told = quality.report(judge, model.images(z), y, real, splits=2)
-        out = {"steps": steps, "tau": tau, "share": share, "work": share * steps * calls, "seconds": seconds}
-        out |= {"error": rms(z[: len(some)] - truth) / rms(truth), **told}
-        if tau is not None:
-            out["left"] = {level: counts.tolist() for level, counts in left.items()}
-        print(f"{steps:3} {tau if tau is not None else 'whole':>6} {out['work']:6.2f} {seconds:6.1f} s "
-              f"{out['error']:.4f} {told['frechet']:.3f} {told['accuracy']:.4f}", flush=True)  # fmt: skip
-        return out
+        times = grid(steps, END if kind == "short" else None)
+        z, seconds, left = draw(model, exits if early else network, y, times, guidance, seed)
+        out = {"kind": kind, "steps": steps, "tau": tau, "share": exits.spent if early else 1.0, "seconds": seconds}
+        out |= {"work": out["share"] * steps * calls, "error": rms(z[: len(truth)] - truth) / rms(truth)}
+        out |= quality.report(judge, model.images(z), y, real, splits=2)
+        print(line(out), flush=True)
+        return out | ({"left": {level: counts.tolist() for level, counts in left.items()}} if early else {})
 
-    network(torch.zeros(1, *model.shape), torch.zeros(()))  # what is set up once is not timed
-    whole = [record(network, steps, None) for steps in STEPS]
-    early = [record(exits, STEPS[0], tau) for tau in TAUS]
-    return {"guidance": guidance, "n": len(y), "seed": seed, "shares": exits.shares(model.shape).tolist(),
-            "whole": whole, "early": early}  # fmt: skip
+    exits(torch.zeros(1, *model.shape), torch.zeros(()))  # what is set up once is not timed
+    print(HEADER)
+    runs = [record(kind, steps) for kind in ("whole", "short") for steps in STEPS]
+    runs += [record(kind, STEPS[0], tau) for kind, taus in TAUS.items() for tau in taus]
+    shares = exits.shares(model.shape).tolist()
+    return {"guidance": guidance, "n": len(y), "seed": seed, "end": END, "shares": shares, "runs": runs}
 
 
-def table(record: dict) -> str:
-    """Markdown: one line a run, by work."""
-    lines = ["| steps | tau | work | seconds | error | Fréchet | accuracy |", "| --- " * 7 + "|"]
-    for r in sorted([*record["whole"], *record["early"]], key=lambda r: -r["work"]):
-        tau = "whole" if r["tau"] is None else f"{r['tau']:g}"
-        lines.append(
-            f"| {r['steps']} | {tau} | {r['work']:.2f} | {r['seconds']:.1f} | {r['error']:.4f} | {r['frechet']:.3f} | "
-            f"{r['accuracy']:.4f} |"
-        )
-    return "\n".join(lines)
+HEADER = "| kind | steps | tau | work | seconds | error | Fréchet | accuracy |\n" + "| --- " * 8 + "|"
+
+
+def line(r: dict) -> str:
+    """A run as a row of a Markdown table."""
+    tau = "" if r["tau"] is None else f"{r['tau']:g}"
+    told = f"{r['work']:.2f} | {r['seconds']:.1f} | {r['error']:.4f} | {r['frechet']:.3f} | {r['accuracy']:.4f}"
+    return f"| {r['kind']} | {r['steps']} | {tau} | {told} |"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -150,9 +154,7 @@ def main(arguments: list[str] | None = None) -> None:
         return heads(model, path, asked.steps, seed=asked.seed)
     exits = early_exit.load(asked.heads, backbone(model))
     judge, real = models.load_classifier(asked.judge), sd.data.load_kana("test_images")
-    record = measure(model, exits, judge, real, asked.per_class, asked.guidance, asked.seed)
-    keep(asked.json, record)
-    print(table(record))
+    keep(asked.json, measure(model, exits, judge, real, asked.per_class, asked.guidance, asked.seed))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ the network runs at a step, and not, as its name may suggest, the size of the st
 """
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,13 +26,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from . import checkpoint, models
 from .nets import UNet
-from .nets.base import at_zero, blank, initialise
-from .nets.denoiser import Of
+from .nets.base import at_zero, blank, initialise, level
+from .nets.denoiser import Denoiser, Of
 from .nets.unet import Walk, norm
 from .process import like
 
 KIND = "exits"
 WIDTH = 32  # channels of a head
+
+Tolerance = float | Callable[[Tensor], Tensor]
 
 
 class Head(nn.Module):
@@ -68,17 +71,18 @@ class EarlyExit(nn.Module):
     """F(x, c, y) of a trained U-Net, cut short where u_k < tau; a network like any other for :class:`nets.Denoiser`.
 
     Holds a frozen copy of ``network`` and one head after each of its blocks but the last, to be trained with
-    :func:`loss`. Every sample leaves at its own exit, and the rest of the batch goes on alone. tau is in units of F, of
-    which "edm" makes the standard deviation 1; with tau = 0 the answer is the network's, bit for bit.
+    :func:`loss`. Every sample leaves at its own exit, and the rest of the batch goes on alone. With tau = 0 the answer
+    is the network's, bit for bit; otherwise tau is in units of F, of which "edm" makes the standard deviation 1, or a
+    function of c that says how much to allow at a noise level, such as :func:`of_denoiser`.
 
     taken (exits + 1,): how many samples left at each exit so far, and, last, how many at none; spent: the mean share of
     the network's multiplications that a sample has cost, heads included; ``reset()`` starts both anew.
-    ``ValueError``: a tau that is negative or not a number.
+    ``ValueError``: a tau that is negative or NaN.
     """
 
-    def __init__(self, network: UNet, tau: float = 0.0, *, seed: int = 0):
+    def __init__(self, network: UNet, tau: Tolerance = 0.0, *, seed: int = 0):
         super().__init__()
-        if not tau >= 0:
+        if not callable(tau) and not tau >= 0:
             raise ValueError(f"tau must be at least 0, not {tau}")
         self.network, self.tau = copy.deepcopy(network).requires_grad_(False), tau
         side = 2 << (network.count - 1)  # two places each way at the lowest level
@@ -145,12 +149,14 @@ class EarlyExit(nn.Module):
         raise AssertionError("a walk ends after the last block")
 
     def forward(self, x: Tensor, c: Tensor, y: Tensor | None = None) -> Tensor:
+        allowed = self.tau(level(c, x)) if callable(self.tau) else x.new_tensor(self.tau)
+        allowed = allowed.to(x).expand(len(x))
         out, rows, taken = torch.empty_like(x), torch.arange(len(x), device=x.device), torch.zeros_like(self.taken)
         for k, walk in enumerate(self.network.stages(x, c, y)):
             if k == len(self.heads):
                 out[rows], taken[k] = self.network.end(walk.h).to(out), len(rows)
                 break
-            leave = self._head(k).uncertainty(walk) < self.tau
+            leave = self._head(k).uncertainty(walk) < allowed[rows]
             if not leave.any():
                 continue
             out[rows[leave]] = self._head(k).guess(walk.part(leave)).to(out)
@@ -178,13 +184,21 @@ def loss(denoiser, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     return (squared + (u - squared.detach().sqrt()).square()).mean(0)
 
 
+def of_denoiser(denoiser: Denoiser, tau: float) -> Tolerance:
+    """c -> tau/c_out: what F may be off by at a noise level where D = c_skip x + c_out F may be off by tau.
+
+    A sampler sees D, and at little noise c_out is small, so that guesses of F that are poor do no harm.
+    """
+    return lambda c: tau / denoiser.scales.c_out(denoiser.process.t_of_lam(-4 * c.double()))
+
+
 def save(path, model: EarlyExit, about: dict[str, Any] | None = None) -> None:
     """Write the heads, whole or not at all (see :func:`sdelab.checkpoint.save`), with a digest of their network."""
     page = {"kind": KIND, "backbone": _digest(model.network), "about": about or {}}
     checkpoint.save(path, model.heads.state_dict(), page)
 
 
-def load(name, network: UNet, tau: float = 0.0) -> EarlyExit:
+def load(name, network: UNet, tau: Tolerance = 0.0) -> EarlyExit:
     """The network with the heads of a name in ``data/models`` or of a path, frozen for use.
 
     ``ValueError``: a file that is damaged, holds something else, or the heads of another network;

@@ -24,9 +24,9 @@ PROCESS = "edm"
 class ImageModel:
     """A denoiser of images, or of the latents of an autoencoder, with the names of its classes.
 
-    shape: (channels, H, W) of the states that are diffused; patch: pixels side by side in a square of that side are the
-    channels of one place (1: the image as it is), which makes an image as small as a latent; about: what the model card says (data, seed, command, time,
-    machine, figures), plain text and numbers.
+    shape: (channels, H, W) of the states that are diffused. patch: pixels side by side in a square of that side are the
+    channels of one place (1: the image as it is), which makes an image as small as a latent. about: what the model card
+    says (data, seed, command, time, machine, figures), plain text and numbers.
     """
 
     denoiser: Denoiser

@@ -39,6 +39,11 @@ def slope(steps, errors) -> float:
     return float(-np.polyfit(np.log(steps), np.log(errors), 1)[0])
 
 
+def outer(steps):
+    """The first and the last of three step counts in geometric progression: the one between has no weight in a slope."""
+    return steps[::2] if len(steps) == 3 and steps[1] ** 2 == steps[0] * steps[2] else steps
+
+
 def linear_problem(process, eta: float, mean: float = MEAN) -> Reverse:
     """The family on data N(mean, STD^2), whose denoiser is affine: D = (alpha STD^2 x + sigma^2 mean)/spread^2."""
     law = distributions.gaussian((mean,), STD).denoiser(process)
@@ -75,7 +80,7 @@ def ode_error(solver, process, times) -> float:
 def ode_order(row: Row, name: str = "vp") -> float:
     """Slope of the ODE error on the process of that name."""
     made, in_time = process.make(name), row.make().in_time
-    steps = row.measure.get("steps") or STEPS[in_time][min(round(row.order), 5 if in_time else 4)]
+    steps = outer(row.measure.get("steps") or STEPS[in_time][min(round(row.order), 5 if in_time else 4)])
     ranges = MIDDLE if in_time else FROM_NOISE
     return slope(steps, [ode_error(row.make(), made, _grid(row, made, n, ranges)) for n in steps])
 
@@ -126,7 +131,7 @@ def weak_error(solver, process, eta: float, times) -> float:
 
 def weak_order(row: Row, name: str = "vp", eta: float | None = None) -> float:
     """Slope of the weak error."""
-    made, steps = process.make(name), row.measure.get("weak_steps", (100, 200, 400))
+    made, steps = process.make(name), outer(row.measure.get("weak_steps", (100, 200, 400)))
     start, end = row.measure.get("weak_range", (0.9, 0.02))
     times = [grids.logsnr(made, n, t_start=start * made.T, t_end=end * made.T) for n in steps]
     return slope(steps, [weak_error(row.make(), made, row.eta if eta is None else eta, t) for t in times])
@@ -158,7 +163,7 @@ def strong_order(row: Row, name: str = "vp") -> float:
     makes another SDE of the same marginals (``measure``: truth="own") is held against itself.
     """
     made, (start, end) = process.make(name), row.measure.get("strong_range", (0.9, 0.05))
-    steps = row.measure.get("strong_steps", (32, 64, 128, 256))
+    steps = outer(row.measure.get("strong_steps", (32, 64, 128, 256)))
     in_time = row.make().in_time or row.measure.get("clock") == "t"
     ends = (end, start) if in_time else tuple(clock(row.eta**2, float(made.lam(t))) for t in (start, end))
     path = _path(LevyBrownian if getattr(row.make(), "area", False) else Brownian, *ends)

@@ -166,6 +166,22 @@ def test_a_sampler_takes_it_as_any_network():
     assert torch.equal(a, b) and exits.taken.tolist() == [0] * 5 + [24]
 
 
+def test_a_tolerance_on_the_denoiser_is_one_on_the_network_over_c_out():
+    """tau/c_out by the formula, as a function of the noise level: each sample against the same tau as a number."""
+    model, sigma = lively(), torch.tensor([0.05, 0.3, 2.0], dtype=F64)
+    denoiser, c = nets.Denoiser(model, PROCESS, sigma_data=0.7), sigma.log() / 4
+    x, y = X[:3], Y[:3]
+    u = model.exits(x, c, y)[1].detach()
+    tau = float(u[:, 1].median() * 0.3 * 0.7 / (0.3**2 + 0.7**2) ** 0.5)
+    model.tau = early_exit.of_denoiser(denoiser, tau)
+    together = model(x, c, y)
+    assert len(model.taken.nonzero()) > 1
+    for n in range(3):
+        s = float(sigma[n])
+        model.tau = tau * (s**2 + 0.7**2) ** 0.5 / (s * 0.7)
+        torch.testing.assert_close(model(x[n : n + 1], c[n], y[n : n + 1])[0], together[n], rtol=1e-10, atol=1e-12)
+
+
 def test_heads_come_back_to_their_own_network_only(run, tmp_path):
     (network, run), path = run, tmp_path / "exits.safetensors"
     model = run.ema.network

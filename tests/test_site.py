@@ -168,7 +168,8 @@ def test_nbval_keeps_what_the_build_would_execute(tiny, tmp_path):
     broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])
     nbformat.write(broken, good.with_name("02_broken.ipynb"))
     nbval = [sys.executable, *"-m pytest -q -p no:cacheprovider -p book.nbval_as_jupyter --nbval".split()]
-    done = subprocess.run([*nbval, "--nbval-current-env", good.parent], cwd=ROOT, capture_output=True, text=True)
+    nbval += ["--nbval-current-env", "--nbval-kernel-startup-timeout", "120", good.parent]
+    done = subprocess.run(nbval, cwd=ROOT, capture_output=True, text=True)
     assert "1 failed, 2 passed" in done.stdout, done.stdout
     cache = tmp_path / "_build" / "cache"
     assert list(cache.iterdir()) == [cache_file(good, cache)]
