@@ -14,7 +14,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal --durations 25
 SITE_TESTS := $(wildcard tests/test_site.py tests/browser)
 UNIT_TESTS := tests $(addprefix --ignore=,$(SITE_TESTS))
 
-.PHONY: help setup book test check notebooks bench lab serve clean
+.PHONY: help setup book test lint check notebooks bench lab serve clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,10 +34,12 @@ test: $(READY)  ## unit tests, notebooks, editions, strict book build, browser t
 	@$(HOUSE) step "building the book, warnings are errors" $(PY) -m book.build --strict
 	@$(HOUSE) step "site and browser tests" $(PYTEST) $(SITE_TESTS)
 
-check: $(READY)  ## format, lint, types and unit tests (what a change must pass before it is pushed)
+lint: $(READY)  ## format, lint and types
 	@$(HOUSE) step "ruff format" $(PY) -m ruff format --check .
 	@$(HOUSE) step "ruff lint" $(PY) -m ruff check .
 	@$(HOUSE) step "pyright" $(PY) -m pyright
+
+check: lint  ## lint, unit tests and editions (what a change must pass before it is pushed)
 	@$(HOUSE) step "comparing the editions" $(PY) -m book.editions check
 	@$(HOUSE) step "unit tests" $(PYTEST) $(UNIT_TESTS)
 
