@@ -3,6 +3,7 @@
 rows: the error of every deterministic row against the converged ODE, on standard grids, and on fitted times.
 samplers: quality of the samples of those samplers that readers know, per network call.
 guidance: quality against the weight of guidance; chosen by one classifier, told by another.
+twin: the same of the pixel model that costs as much.
 
 Fits are made on other starts than they are measured on.
 """
@@ -20,7 +21,8 @@ from sdelab.models import ImageModel
 from . import RESULTS, keep, kept
 
 FILE = RESULTS / "latent.json"
-MODEL, CHOOSER, JUDGE = "kana-latent", "kana-classifier", "kana-judge"
+MODEL, TWIN = "kana-latent", "kana-pixel"
+CHOOSER, JUDGE = "kana-classifier", "kana-judge"
 BUDGETS, GRIDS = (5, 10, 20, 35), ("karras", "logsnr", "beta")
 FITTED = ("ddim", "edm_heun", "dpmpp_2m", "deis_3", "unipc_3_bh2", "exp_adams_2c", "exp_adams_3")
 KNOWN = (
@@ -118,23 +120,30 @@ def guidance(model: ImageModel) -> dict:
     process, real, train = model.denoiser.process, reals(JUDGED), sd.data.load_kana("train").images
     judges = {name: sd.models.load_classifier(name) for name in (CHOOSER, JUDGE)}
     out: dict[str, dict] = {}
-    for w in WEIGHTS:
+    for w in WEIGHTS if model.autoencoder else WEIGHTS[::2]:
         D = sd.guidance.classifier_free(model.denoiser.of(y), model.denoiser.of(None), w)
         x = model.images(sd.sample(D, process, x_T, solver="dpmpp_2m", grid="karras", steps=20, progress=False))
-        out[str(w)] = {name: sd.quality.report(judge, x, y, real, train) for name, judge in judges.items()}
+        out[str(w)] = {
+            name: sd.quality.report(judge, x, y, real, train if name == JUDGE else None)
+            for name, judge in judges.items()
+        }
         print(w, {n: {k: round(v, 3) for k, v in r.items()} for n, r in out[str(w)].items()}, flush=True)
     return out
 
 
-PARTS = {"guidance": guidance, "samplers": samplers, "rows": rows}
+PARTS = {
+    "guidance": lambda: guidance(sd.models.load(MODEL)),
+    "twin": lambda: guidance(sd.models.load(TWIN)),
+    "samplers": lambda: samplers(sd.models.load(MODEL)),
+    "rows": lambda: rows(sd.models.load(MODEL)),
+}
 
 
 def main(names: list[str]) -> None:
     """All parts, or those named; results go into benchmarks/results/latent.json part by part."""
     torch.set_num_threads(1)
-    model = sd.models.load(MODEL)
     for name in names or PARTS:
-        keep(FILE, kept(FILE, {}) | {name: PARTS[name](model)})
+        keep(FILE, kept(FILE, {}) | {name: PARTS[name]()})
 
 
 if __name__ == "__main__":
