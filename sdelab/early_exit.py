@@ -12,7 +12,7 @@ the network runs at a step, and not, as its name may suggest, the size of the st
 - Their u_k is to be tanh |F_k - noise|, which is not small for the whole network either where noise cannot be told
   from data; here it is what the exit itself costs, in F's units.
 - Their exits follow the layers of a transformer, which have all patches at one resolution; here exits of the lower
-  levels have coarse features without the skips, and make channels into pixels (PixelShuffle).
+  levels have coarse features, so that heads make channels into pixels (PixelShuffle) and see the first block's, too.
 """
 
 import copy

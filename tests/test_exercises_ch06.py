@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from answers import assert_diagnosed, assert_nonsense_is_told, assert_passes
+from answers import assert_diagnosed, assert_nonsense_is_told, assert_passes, printed
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import batch_norm, conv2d, pixel_unshuffle
 
@@ -264,3 +264,16 @@ def test_pixels_in_squares_cost_what_latents_cost():
     """The moral of the exercise: 16 channels in place of 4 at both ends, against sixteen times the places."""
     latents, squares, pixels = cost()(4, 8, 8, 64, 16, 1), cost()(1, 32, 32, 64, 16, 4), cost()(1, 32, 32, 64, 16, 1)
     assert 1 < squares / latents < 1.03 and 15 < pixels / latents < 16
+
+
+NAMES = {
+    "kl": "my_kl", "scale": "my_scale", "cost": "my_cost",
+    "guidance": "my_guidance_within", "threshold": "my_threshold", "frechet": "my_frechet",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("edition", ["ja", "en"])
+def test_the_printed_solutions_pass(edition, capsys):
+    space = printed(edition, "06_latent_diffusion", {"torch": torch, "sd": sd})
+    for key, name in NAMES.items():
+        assert_passes(f"ch06-{key}", space[name], capsys)

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 import sdelab as sd
-from sdelab import cards, models
+from sdelab import cards, early_exit, models
 
 LOAD = {
     "autoencoder": models.load_autoencoder,
     "classifier": models.load_classifier,
     "latent": models.load,
     "pixel": models.load,
+    "exits": lambda name: early_exit.load(name, models.load("kana-latent").denoiser.network),
 }
 
 

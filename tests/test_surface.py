@@ -84,7 +84,9 @@ LAYERS = [
     "score_matching",
     "train",
     "latent",
+    "classify",
     "models",
+    "early_exit",
 ]
 
 
