@@ -85,6 +85,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "autoencoder": {
         "default": AutoencoderRecipe(),
         "tiny": AutoencoderRecipe(width=32, steps=2000, every=250),
+        "plain": AutoencoderRecipe(steps=1500, kl=0.0),  # to compare with
     },
     "latent": {
         "default": DenoiserRecipe(),
