@@ -40,7 +40,7 @@ def slope(steps, errors) -> float:
 
 
 def outer(steps):
-    """The first and the last of three step counts in geometric progression: the one between has no weight in a slope."""
+    """First and last of three step counts in geometric progression: the one between has no weight in a slope."""
     return steps[::2] if len(steps) == 3 and steps[1] ** 2 == steps[0] * steps[2] else steps
 
 
