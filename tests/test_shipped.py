@@ -6,14 +6,21 @@ import pytest
 import torch
 
 import sdelab as sd
-from sdelab import cards, early_exit, models
+from sdelab import cards, early_exit, models, nets
+
+
+def unet(name: str) -> nets.UNet:
+    network = models.load(name).denoiser.network
+    assert isinstance(network, nets.UNet)
+    return network
+
 
 LOAD = {
     "autoencoder": models.load_autoencoder,
     "classifier": models.load_classifier,
     "latent": models.load,
     "pixel": models.load,
-    "exits": lambda name: early_exit.load(name, models.load("kana-latent").denoiser.network),
+    "exits": lambda name: early_exit.load(name, unet("kana-latent")),
 }
 
 
