@@ -70,10 +70,10 @@ def main(folder: Path) -> None:
         keep(own / "own loss", train.fit(model(), faces, **SETTINGS))
         ranks.average = average
         (own / "told").write_text("\n".join([stopped, apart, odd, str(len(seen))]))
-    with contextlib.redirect_stdout(io.StringIO()) as said:  # and the command itself, which joins anew
-        words = ["train", "autoencoder", "--data", str(folder / "shapes"), "--config", str(folder / "own.toml")]
-        assert cli([*words, "--device", "cpu", "--out", str(own / "command")]) == 0
-    (own / "said").write_text(said.getvalue())
+        with contextlib.redirect_stdout(io.StringIO()) as said:  # and the command itself, in the same group
+            words = ["train", "autoencoder", "--data", str(folder / "shapes"), "--config", str(folder / "own.toml")]
+            assert cli([*words, "--device", "cpu", "--out", str(own / "command")]) == 0
+        (own / "said").write_text(said.getvalue())
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--lo
 
 def started(*command: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run([*TORCHRUN, *command], env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run([*TORCHRUN, *command], env=environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture(scope="module")

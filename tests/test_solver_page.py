@@ -11,7 +11,7 @@ from sphinx.errors import ExtensionError
 
 import sdelab as sd
 from benchmarks import RESULTS, kept
-from benchmarks.__main__ import BENCHMARKS
+from benchmarks.__main__ import SOLVERS
 from book.extensions.bench import short
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +28,7 @@ def source(language: str) -> str:
 def built(root: Path, language: str, text: str, results: dict | None = None) -> tuple[str, str]:
     """(the page's HTML, Sphinx's complaints) of a page with our extensions; results in place of the committed ones."""
     if results is None:
-        results = {name: (RESULTS / f"{name}.json").read_text("utf8") for name in BENCHMARKS}
+        results = {name: (RESULTS / f"{name}.json").read_text("utf8") for name in SOLVERS}
     files = {f"benchmarks/results/{name}.json": content for name, content in results.items()}
     files |= {"index.md": text, "book/solver_notes.yml": (ROOT / "book" / "solver_notes.yml").read_text("utf8")}
     for name, content in files.items():
@@ -117,7 +117,7 @@ def test_both_editions_show_the_same():
 
 def test_every_benchmark_is_on_the_page():
     used = {"orders", *re.findall(r"\{sdelab-(overhead|race|stochastic|adaptive|optimised)\b", source("ja"))}
-    assert used == set(BENCHMARKS)
+    assert used == set(SOLVERS)
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 def joined(device: str) -> Iterator[str]:
     """Inside, the processes that ``torchrun`` started are one group; gives each its device, "cuda:1" for "cuda".
 
-    Without ``torchrun`` nothing happens. ``ValueError``: more processes than GPUs.
+    Without ``torchrun``, and where they are a group already, nothing happens (a second group would meet what the first
+    one left behind). ``ValueError``: more processes than GPUs.
     """
-    if not (dist.is_available() and dist.is_torchelastic_launched()):
+    if not (dist.is_available() and dist.is_torchelastic_launched()) or dist.is_initialized():
         yield device
         return
     cuda = torch.device(device).type == "cuda"
