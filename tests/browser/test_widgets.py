@@ -129,12 +129,11 @@ def plays_and_pauses(widget):
     player.focus()
     player.press("Home")
     widget.root.locator("button.sde-play").click()
-    widget.page.wait_for_timeout(700)
+    widget.root.locator('.sde-player:not([data-frame="0"])').wait_for(timeout=5000)  # few frames are shown for longer
     assert player.get_attribute("data-playing") == "true", widget.name
     widget.root.locator("button.sde-play").click()
     assert player.get_attribute("data-playing") == "false", widget.name
     frame = player.get_attribute("data-frame")
-    assert int(frame) > 0, widget.name
     widget.page.wait_for_timeout(300)
     assert player.get_attribute("data-frame") == frame, widget.name
 
