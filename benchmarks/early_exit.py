@@ -21,8 +21,9 @@ import sdelab as sd
 from sdelab import early_exit, latent, models, nets, quality, train
 
 from . import RESULTS, keep
+from .latent import JUDGE, MODEL, reals, rms
 
-MODEL, HEADS, JUDGE = "kana-latent", "kana-latent-exits", "kana-judge"
+HEADS = "kana-latent-exits"
 STEPS, END = (20, 18, 16, 14, 12, 10, 8), 0.05  # and where the short grid's last step begins
 TAUS = {"F": (0.0, 0.15, 0.2, 0.25, 0.3, 0.4), "D": (0.01, 0.02, 0.04, 0.08, 0.12, 0.16)}
 REFERENCE, COMPARED = 100, 2  # steps of the converged solution, and samples of a class that are compared with it
@@ -86,16 +87,11 @@ def draw(model: models.ImageModel, network, y: Tensor, times: Tensor, guidance: 
     return torch.cat(parts), time.thread_time() - clock, left
 
 
-def rms(x: Tensor) -> float:
-    return float(x.double().square().mean().sqrt())
-
-
-def measure(model, exits, judge, real, per_class: int, guidance: float, seed: int) -> dict:
+def measure(model, exits, judge, per_class: int, guidance: float, seed: int) -> dict:
     """All runs, as one record."""
     network, process = backbone(model), model.denoiser.process
     y = torch.arange(len(model.classes)).repeat(per_class)
-    rows = torch.cat(quality.halves(real.labels, per_class))
-    real = real._replace(images=real.images[rows], labels=real.labels[rows])
+    real = reals(per_class)
     calls = 1 if guidance == 1 else 2
 
     def grid(steps: int, end: float | None = None) -> Tensor:
@@ -153,8 +149,8 @@ def main(arguments: list[str] | None = None) -> None:
         path = given if given.suffix else models.FOLDER / f"{asked.heads}.safetensors"
         return heads(model, path, asked.steps, seed=asked.seed)
     exits = early_exit.load(asked.heads, backbone(model))
-    judge, real = models.load_classifier(asked.judge), sd.data.load_kana("test_images")
-    keep(asked.json, measure(model, exits, judge, real, asked.per_class, asked.guidance, asked.seed))
+    judge = models.load_classifier(asked.judge)
+    keep(asked.json, measure(model, exits, judge, asked.per_class, asked.guidance, asked.seed))
 
 
 if __name__ == "__main__":

@@ -109,6 +109,13 @@ def test_differences_serve_any_solver_and_denoiser(solver):
     assert error(solver, times) < 0.5 * error(solver, sd.grids.exponential(VP, 4))
 
 
+def test_a_denoiser_that_knows_a_class_per_sample_is_asked_for_all_of_them():
+    model = sd.nets.Denoiser(sd.nets.UNet(1, width=8, levels=1, attention=False, classes=3), sd.process.EDM())
+    y, x_T = torch.arange(3), sd.noise.prior(model.process, (3, 1, 4, 4), seed=1)
+    times = sd.grids.optimise(model.requires_grad_(False).of(y), model.process, sd.DPMpp2M(), 3, x_T, progress=False)
+    assert len(times) == 4 and (times.diff() < 0).all()
+
+
 def test_a_grid_to_zero_moves_its_last_positive_time():
     x, fresh = starts(64, seed=1), starts(256, seed=2)
     times = sd.grids.optimise(DENOISE, VP, SOLVER, 6, x, t_end=0.0)

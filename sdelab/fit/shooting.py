@@ -50,7 +50,7 @@ def check_ode(solver) -> None:
 def shooting(ode: Reverse, solver, x: Tensor, truth: Tensor, rungs: Ladder) -> "Shooting":
     """By adjoint where solver and denoiser allow it, by differences otherwise."""
     with torch.enable_grad():
-        D = ode.denoise(x[:1].clone().requires_grad_(), rungs.t_start)
+        D = ode.denoise(x.clone().requires_grad_(), rungs.t_start)  # all of x: a denoiser of classes has one per sample
     way = Adjoint if D.requires_grad and one_call(plan(ode, solver, rungs)) else Shooting
     return way(ode, solver, x, truth, rungs)
 
