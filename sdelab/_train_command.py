@@ -26,6 +26,7 @@ def add_train(commands) -> None:
         help="recipe: default, tiny (for a CPU), or a file .toml of settings",
     )
     parser.add_argument("--autoencoder", metavar="NAME", help="name or file of the autoencoder, for `latent`")
+    parser.add_argument("--start", metavar="NAME", help="name or file of a latent or pixel model to go on training")
     parser.add_argument("--steps", type=int, help="steps instead of the recipe's")
     parser.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda")
     parser.add_argument("--threads", type=int, help="threads of the CPU, default all; part of what makes a run")
@@ -55,8 +56,10 @@ def images(name: str):
 
 def _command(options: argparse.Namespace) -> str:
     """The command as a card tells it: what decides the outcome, without the folders of this machine."""
-    encoder = options.autoencoder and "/".join(Path(options.autoencoder).parts[-2:])
-    told = {"data": Path(options.data).name, "config": Path(options.config).name, "autoencoder": encoder}
+    told = {"data": Path(options.data).name, "config": Path(options.config).name}
+    for name in ("autoencoder", "start"):
+        value = getattr(options, name)
+        told[name] = value and "/".join(Path(value).parts[-2:])
     told |= {name: getattr(options, name) for name in ("steps", "threads", "seed")}
     words = [word for name, value in told.items() if value is not None for word in (f"--{name}", str(value))]
     return shlex.join(["python", "-m", "sdelab", "train", options.kind, *words])
@@ -78,8 +81,13 @@ def _train(options: argparse.Namespace, device: str, first: bool) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     recipe = recipes.recipe(options.kind, options.config, **({"steps": options.steps} if options.steps else {}))
-    if (options.autoencoder is None) == (options.kind == "latent"):
+    if options.start and (options.autoencoder or options.kind not in ("latent", "pixel")):
+        raise ValueError("--start is for `train latent` and `train pixel`, and brings its own autoencoder")
+    if (options.autoencoder is not None) != (options.kind == "latent" and not options.start):
         raise ValueError("--autoencoder belongs to `train latent`, and `train latent` needs it: train one first")
+    start = models.load(options.start, device) if options.start else None
+    if start and (start.autoencoder is not None) != (options.kind == "latent"):
+        raise ValueError(f"{options.start} is no {options.kind} model: --start takes one of the kind that is trained")
     encoder = models.load_autoencoder(options.autoencoder, device) if options.autoencoder else None
     data, held_out = images(options.data)
     folder = options.out or Path("runs") / f"{Path(options.data).name}-{options.kind}"
@@ -92,7 +100,7 @@ def _train(options: argparse.Namespace, device: str, first: bool) -> None:
         elif isinstance(recipe, recipes.ClassifierRecipe):
             told = studio.classifier(data, recipe, folder, held_out=held_out, **settings)
         else:
-            told = studio.denoiser(data, recipe, folder, encoder=encoder, **settings)
+            told = studio.denoiser(data, recipe, folder, encoder=encoder, start=start, **settings)
     except KeyboardInterrupt as stop:
         raise SystemExit(f"\n{stop or 'stopped'}" if first else 1) from None
     say(", ".join(f"{name} {value:.4g}" for name, value in told.items()), f"-> {folder / studio.MODEL}")

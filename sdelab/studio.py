@@ -60,15 +60,19 @@ def autoencoder(
 
 
 def denoiser(
-    data: Dataset, recipe: DenoiserRecipe, folder, *, encoder: Autoencoder | None = None, seed: int = 0, device="cpu",
-    progress=None, about: Mapping[str, str] | None = None,
+    data: Dataset, recipe: DenoiserRecipe, folder, *, encoder: Autoencoder | None = None,
+    start: models.ImageModel | None = None, seed: int = 0, device="cpu", progress=None,
+    about: Mapping[str, str] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Train one of images or, with an ``encoder``, of its latents; the figure is the mean loss of the last tenth.
 
     Every class is told with its image and forgotten now and then. The sheet shows samples of 20 steps of DPM++ 2M, one
-    class a column. about: what the card says besides (data, command).
+    class a column. start: a model whose weights the training begins with, instead of random ones; its autoencoder is
+    the encoder. about: what the card says besides (data, command). ``ValueError``: a start that is not of this recipe
+    and these classes.
     """
     card = _card(recipe, folder, seed, device, about)
+    encoder = encoder if start is None else start.autoencoder
     encoder = None if encoder is None else encoder.to(device)
     images = data.images.to(device)
     states = partial(latent.encode, encoder) if encoder else partial(pixel_unshuffle, downscale_factor=recipe.patch)
@@ -79,7 +83,12 @@ def denoiser(
         shape[0], recipe.width, recipe.levels, recipe.blocks, attention=recipe.attention, classes=len(data.classes),
         seed=seed,
     )  # fmt: skip
-    start = Denoiser(network.to(device), edm, sigma_data=round(float(x.std()), 3))
+    sigma_data = round(float(x.std()), 3)
+    if start is not None:
+        _same_kind(start, network, recipe.patch, data.classes)
+        network.load_state_dict(start.denoiser.network.state_dict())
+        sigma_data = start.denoiser.sigma_data
+    fresh = Denoiser(network.to(device), edm, sigma_data=sigma_data)
 
     def model_of(ema: Denoiser) -> models.ImageModel:
         return models.ImageModel(ema, shape, data.classes, encoder, recipe.patch)
@@ -93,12 +102,22 @@ def denoiser(
         return model_of(ema).images(sample(ema.of(y), edm, x_T, solver="dpmpp_2m", grid="karras", steps=20))
 
     run = _fit(
-        start, drawn, recipe, folder, picture, columns, seed=seed, progress=progress,
+        fresh, drawn, recipe, folder, picture, columns, seed=seed, progress=progress,
         times=train.lognormal(edm, recipe.P_mean, recipe.P_std), ema=train.power_ema(recipe.ema), drop=recipe.drop,
     )  # fmt: skip
     figures = {"loss": float(run.losses[-max(1, recipe.steps // 10) :].mean())}
     _save(folder, model_of(run.ema), card(figures))
     return figures
+
+
+def _same_kind(start: models.ImageModel, network: UNet, patch: int, classes: tuple[str, ...]) -> None:
+    """``ValueError`` if a model's weights mean something else in the network that is to begin with them."""
+    theirs = start.denoiser.network.settings | {"patch": start.patch, "classes": start.classes}  # type: ignore[operator]
+    theirs["predicts"] = start.denoiser.predicts
+    ours = network.settings | {"patch": patch, "classes": classes, "predicts": "edm"}
+    differs = [f"{name} {theirs[name]} there, {value} here" for name, value in ours.items() if value != theirs[name]]
+    if differs:
+        raise ValueError(f"the training cannot begin with the weights of that model: {'; '.join(differs)}")
 
 
 def classifier(

@@ -69,6 +69,29 @@ def test_autoencoder_latent_and_pixel_by_the_command_line(work, capsys):
         assert str(work) not in cards.text(folder / studio.MODEL)
         x = sd.noise.prior(model.denoiser.process, (2, *shape), seed=1)
         assert model.images(model.denoiser.of(model.classes_of(["above", "below"]))(x, 1.0)).shape == (2, 1, 32, 32)
+        begun_with(work, kind, folder / studio.MODEL, capsys)
+
+
+def begun_with(work, kind, start, capsys):
+    """--start: a step that moves nothing leaves the model it began with; another kind of model is refused."""
+    config, out = work / "still.toml", work / f"{kind}-again"
+    options = ["--data", str(work / "shapes"), "--config", str(config), "--out", str(out), "--device", "cpu"]
+    again = ["train", kind, *options, "--start", str(start), "--seed", "5"]
+    config.write_text(DENOISER.replace("steps = 30", "steps = 1\nlr = 1e-15").replace("warmup = 5", "warmup = 0"))
+    assert main(again) == 0
+    one, other = (models.load(path) for path in (start, out / studio.MODEL))
+    assert other.denoiser.sigma_data == one.denoiser.sigma_data
+    for a, b in zip(one.denoiser.parameters(), other.denoiser.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-8)
+    if one.autoencoder is not None:
+        assert all(map(torch.equal, one.autoencoder.state_dict().values(), other.autoencoder.state_dict().values()))
+    assert f"--start {kind}/model.safetensors --seed 5" in other.about["command"]
+    other_kind = {"latent": "pixel", "pixel": "latent"}[kind]
+    assert main([other_kind if word == kind else word for word in again]) == 1
+    assert f"is no {other_kind} model" in capsys.readouterr().err
+    config.write_text(config.read_text().replace("width = 8", "width = 16"))
+    assert main(again) == 1
+    assert "cannot begin with the weights of that model: width 8 there, 16 here" in capsys.readouterr().err
 
 
 def test_classifier_by_the_command_line(work, capsys):
@@ -93,6 +116,9 @@ def test_what_makes_no_sense_is_told(work, capsys):
         (train(work, "latent")[1], "needs it: train one first"),
         (train(work, "pixel", "--autoencoder", "x")[1], "belongs to `train latent`"),
         (train(work, "latent", "--autoencoder", "nowhere")[1], "no model 'nowhere'"),
+        (train(work, "latent", "--start", "nowhere")[1], "no model 'nowhere'"),
+        (train(work, "latent", "--start", "x", "--autoencoder", "x")[1], "brings its own autoencoder"),
+        (train(work, "autoencoder", "--start", "x")[1], "--start is for `train latent` and `train pixel`"),
         (["train", "pixel", "--data", "kanna"], "'kanna' is none of these"),
         (["train", "pixel", "--config", "tny"], "did you mean 'tiny'"),
         (["train", "pixel", "--device", "cuda"], "no GPU" if not torch.cuda.is_available() else ""),
