@@ -21,7 +21,8 @@ import sdelab as sd
 from sdelab import early_exit, latent, models, nets, quality, train
 
 from . import RESULTS, keep
-from .latent import JUDGE, MODEL, reals, rms
+from .latent import digest
+from .latent_common import JUDGE, MODEL, reals, rms
 
 HEADS = "kana-latent-exits"
 STEPS, END = (20, 18, 16, 14, 12, 10, 8), 0.05  # and where the short grid's last step begins
@@ -117,7 +118,15 @@ def measure(model, exits, judge, per_class: int, guidance: float, seed: int) -> 
     runs = [record(kind, steps) for kind in ("whole", "short") for steps in STEPS]
     runs += [record(kind, STEPS[0], tau) for kind, taus in TAUS.items() for tau in taus]
     shares = exits.shares(model.shape).tolist()
-    return {"guidance": guidance, "n": len(y), "seed": seed, "end": END, "shares": shares, "runs": runs}
+    return {
+        "digest": digest(MODEL),
+        "guidance": guidance,
+        "n": len(y),
+        "seed": seed,
+        "end": END,
+        "shares": shares,
+        "runs": runs,
+    }
 
 
 HEADER = "| kind | steps | tau | work | seconds | error | Fréchet | accuracy |\n" + "| --- " * 8 + "|"
@@ -150,7 +159,8 @@ def main(arguments: list[str] | None = None) -> None:
         return heads(model, path, asked.steps, seed=asked.seed)
     exits = early_exit.load(asked.heads, backbone(model))
     judge = models.load_classifier(asked.judge)
-    keep(asked.json, measure(model, exits, judge, asked.per_class, asked.guidance, asked.seed))
+    found = measure(model, exits, judge, asked.per_class, asked.guidance, asked.seed)
+    keep(asked.json, {"digest": digest(asked.model)} | found)
 
 
 if __name__ == "__main__":

@@ -76,8 +76,8 @@ N1 | 7 | ノイズスケジュールとはSDEの拡散係数である | the nois
 N2 | 7 | コサインスケジュールは線形より学習がよい | the cosine schedule trains better than the linear one
 N3 | 7 | Karrasの間隔は同じステップ数で結果がよい | Karras' spacing is better at equal steps
 N4 | 7 | 損失の重みと前処理(EDM)が学習を安定させる | loss weighting and preconditioning stabilise training
-N5 | 7 | 時刻の刻みの最適化で速さと品質の折り合いがよくなる | optimised time steps improve the trade-off
-N6 | 7 | ステップごとの計算量の適応(AdaDiff)で計算が減る | step-wise adaptive computation saves work
+N5 | 6,7 | 時刻の刻みの最適化で速さと品質の折り合いがよくなる | optimised time steps improve the trade-off
+N6 | 6,7 | ステップごとの計算量の適応(AdaDiff)で計算が減る | step-wise adaptive computation saves work
 B1 | 8 | 確率的補間はフローと拡散をノイズのつまみで結ぶ | stochastic interpolants join flows and diffusions
 B2 | 8 | フローマッチングは経路がまっすぐで、ステップが少ない | flow matching is straighter and needs fewer steps
 B3 | 8 | シュレーディンガー橋も同じ道具で解ける | the Schrödinger bridge needs no other machinery

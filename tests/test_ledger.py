@@ -52,3 +52,13 @@ def test_the_display_names_every_claim_once(tmp_path):
     assert all(words.count(i) == 1 for i in ids)
     html = shown._repr_html_()
     assert "<b>holds</b>" in html and "order = 2" in html and "フォッカー・プランク" in html
+
+
+def test_what_was_measured_is_read_by_name(tmp_path):
+    (tmp_path / "orders.json").write_text('{"ddim": {"vp": 1.0}}', encoding="utf-8")
+    assert claims.measured("orders", tmp_path) == {"ddim": {"vp": 1.0}}
+    assert "ddim" in claims.measured("orders")  # those of the book
+    with pytest.raises(FileNotFoundError, match="'order' in .*there is orders"):
+        claims.measured("order", tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is nothing"):
+        claims.measured("orders", tmp_path / "nowhere")

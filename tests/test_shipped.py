@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import sdelab as sd
+from benchmarks import RESULTS, kept, latent
 from sdelab import cards, early_exit, models, nets
 
 
@@ -54,3 +55,25 @@ def test_a_denoiser_makes_images(path):
         images = model.images(sd.sample(denoise, process, x_T, solver="dpmpp_2m", steps=20))
     assert images.shape[:2] == (n, 1) and images.isfinite().all() and images.abs().max() <= 1
     assert (images.flatten(1).std(1) > 0.1).all()  # ink on paper
+
+
+@pytest.mark.parametrize(
+    ("name", "judge", "least"), [("kana-latent", "kana-judge", 0.97), ("mnist-latent", "mnist-judge", 0.9)]
+)
+def test_samples_are_read_as_what_they_were_asked_for(name, judge, least):
+    """By networks that learnt from images alone; a model that ignored its class would be read rightly once in K."""
+    model = models.load(name)
+    y = torch.arange(len(model.classes)).repeat(92 // len(model.classes))
+    x_T = sd.noise.prior(model.denoiser.process, (len(y), *model.shape), seed=2)
+    with torch.no_grad():
+        images = model.images(sd.sample(model.denoiser.of(y), model.denoiser.process, x_T, solver="dpmpp_2m", steps=12))
+    assert sd.classify.accuracy(models.load_classifier(judge), images, y) >= least
+
+
+def test_the_figures_are_of_the_models_that_are_shipped():
+    """After a change of a model: `python -m benchmarks latent` and `python -m benchmarks early_exit`."""
+    held = kept(latent.FILE, {})
+    assert held.keys() == {*latent.PARTS, "digests"} and held["digests"].keys() == latent.PARTS.keys()
+    for part, digest in held["digests"].items():
+        assert digest == latent.digest(latent.model_of(part)), f"python -m benchmarks.latent {part}"
+    assert kept(RESULTS / "early_exit.json", {})["digest"] == latent.digest(latent.MODEL)

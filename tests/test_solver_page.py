@@ -28,7 +28,7 @@ def source(language: str) -> str:
 def built(root: Path, language: str, text: str, results: dict | None = None) -> tuple[str, str]:
     """(the page's HTML, Sphinx's complaints) of a page with our extensions; results in place of the committed ones."""
     if results is None:
-        results = {name: (RESULTS / f"{name}.json").read_text("utf8") for name in SOLVERS}
+        results = {name: (RESULTS / f"{name}.json").read_text("utf8") for name in (*SOLVERS, "latent")}
     files = {f"benchmarks/results/{name}.json": content for name, content in results.items()}
     files |= {"index.md": text, "book/solver_notes.yml": (ROOT / "book" / "solver_notes.yml").read_text("utf8")}
     for name, content in files.items():
@@ -130,6 +130,7 @@ def test_every_benchmark_is_on_the_page():
         ("{grid}`karas`", {}, "no grid"),
         ("{calls}`dimm 20`", {}, "did you mean 'ddim'"),
         ("```{sdelab-race} ring8:VP\n```", {"race": "{}"}, "python -m benchmarks race"),
+        ("```{sdelab-latent} 10\n```", {"latent": '{"rows": {}}'}, "python -m benchmarks latent rows fitted"),
     ],
     ids=[
         "no file",
@@ -139,6 +140,7 @@ def test_every_benchmark_is_on_the_page():
         "a grid misspelt",
         "a solver misspelt",
         "no problem",
+        "a part not measured",
     ],
 )
 def test_what_is_missing_stops_the_build(text, results, told, tmp_path):
@@ -164,6 +166,23 @@ def test_every_named_row_in_a_benchmark_leads_to_the_table(page):
     assert race and len(re.findall(r'href="#solver-', race[0])) == sum(
         len(made["best"]) for made in kept(RESULTS / "race.json", {}).values()
     )
+
+
+def test_the_latent_model_has_every_row_that_its_calls_suffice_for(page):
+    """Each error as it stands in the file, and the rows by their best."""
+    _, html = page
+    made = kept(RESULTS / "latent.json", {})
+    for calls, part in zip(("10", "20"), re.findall(r"<th[^>]*><p>karras</p>.*?</table>", html, re.S), strict=True):
+        rows = re.findall(r'href="#solver-(\w+)"(.*?)</tr>', part, re.S)
+        found = {key: re.findall(r"<p>([^<]*)</p>", cells)[-6:] for key, cells in rows}
+        ran = {
+            key for key, on in made["rows"]["rows"].items() if any(e.get(calls, {}).get("error") for e in on.values())
+        }
+        assert found.keys() == ran and len(rows) == len(ran) > 90
+        for key, cells in found.items():
+            on = made["rows"]["rows"][key] | made["fitted"]["rows"].get(key, {})
+            grids = ("karras", "logsnr", "beta", "short", "equal_error", "dpmpp_2m")
+            assert cells == [short(on.get(grid, {}).get(calls, {}).get("error")) for grid in grids]
 
 
 def test_what_the_tables_come_to(page):

@@ -26,6 +26,8 @@ WORDS = {
     "equal": {"ja": "誤差を均等に", "en": "equal errors"},
     "times": {"ja": "時刻を最適化", "en": "times fitted"},
     "tuned": {"ja": "時刻と重みを最適化", "en": "times and weights fitted"},
+    "short": {"ja": "karras、0.1から0へ", "en": "karras, from 0.1 to 0"},
+    "times of dpmpp_2m": {"ja": "DPM++ 2Mに最適化", "en": "fitted to DPM++ 2M"},
     "gain": {"ja": "既存の最良÷最後の列", "en": "best peer / last"},
     "race told": {
         "ja": "比は{0}から{1}までで、標準の刻みだけを使っても、sdelabの最良が既存の実装の最良に劣ることはない。",
@@ -181,6 +183,28 @@ class Overhead(Bench):
         return out
 
 
+class Latent(Bench):
+    """`{sdelab-latent} CALLS`: every deterministic row on the latent model of chapter 6, by grid; the best on top."""
+
+    required_arguments = 1
+    standard, found = ("karras", "logsnr", "beta"), ("short", "equal_error", "dpmpp_2m")
+
+    def run(self):
+        """One row per solver; a row that ran on no grid, for want of calls, is left out."""
+        made, calls = self.results("latent"), self.arguments[0]
+        if missing := {"rows", "fitted"} - made.keys():
+            raise ExtensionError(f"latent.json lacks {missing}: run `python -m benchmarks latent rows fitted`")
+        errors = {}
+        for key, on_standard in made["rows"]["rows"].items():
+            on_all = on_standard | made["fitted"]["rows"].get(key, {})
+            errors[key] = [on_all.get(grid, {}).get(calls, {}).get("error") for grid in self.standard + self.found]
+        best = {key: min((e for e in row if e is not None), default=None) for key, row in errors.items()}
+        rows: list = [[*self.words("what"), *self.standard, *self.words("short", "equal", "times of dpmpp_2m")]]
+        for key in sorted((key for key, value in best.items() if value is not None), key=lambda key: best[key]):
+            rows.append([self.named(key), *map(short, errors[key])])
+        return [table(rows, (28, 11, 11, 11, 13, 13, 13), "figures")]
+
+
 def title(text: str) -> nodes.paragraph:
     """What a table is about, above it."""
     return nodes.paragraph("", "", nodes.strong("", text.replace(":", " ")), classes=["table-title"])
@@ -208,7 +232,7 @@ def exponent(value: float, digits: int) -> str:
 
 def setup(app):
     """Register with Sphinx."""
-    for directive in (RaceBest, Race, Stochastic, Adaptive, Optimised, Overhead):
+    for directive in (RaceBest, Race, Stochastic, Adaptive, Latent, Optimised, Overhead):
         name = {"RaceBest": "race-best"}.get(directive.__name__, directive.__name__.lower())
         app.add_directive(f"sdelab-{name}", directive)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
