@@ -58,7 +58,7 @@ def test_what_was_measured_is_read_by_name(tmp_path):
     (tmp_path / "orders.json").write_text('{"ddim": {"vp": 1.0}}', encoding="utf-8")
     assert claims.measured("orders", tmp_path) == {"ddim": {"vp": 1.0}}
     assert "ddim" in claims.measured("orders")  # those of the book
-    with pytest.raises(FileNotFoundError, match="'order' in .*there is orders"):
+    with pytest.raises(FileNotFoundError, match=r"'order' in .*there is orders"):
         claims.measured("order", tmp_path)
     with pytest.raises(FileNotFoundError, match="there is nothing"):
         claims.measured("orders", tmp_path / "nowhere")

@@ -83,7 +83,8 @@ def begun_with(work, kind, start, capsys):
     assert other.denoiser.sigma_data == one.denoiser.sigma_data
     for a, b in zip(one.denoiser.parameters(), other.denoiser.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-8)
-    if one.autoencoder is not None:
+    assert (one.autoencoder is None) == (other.autoencoder is None) == (kind == "pixel")
+    if one.autoencoder is not None and other.autoencoder is not None:
         assert all(map(torch.equal, one.autoencoder.state_dict().values(), other.autoencoder.state_dict().values()))
     assert f"--start {kind}/model.safetensors --seed 5" in other.about["command"]
     other_kind = {"latent": "pixel", "pixel": "latent"}[kind]

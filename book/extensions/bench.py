@@ -198,9 +198,9 @@ class Latent(Bench):
         for key, on_standard in made["rows"]["rows"].items():
             on_all = on_standard | made["fitted"]["rows"].get(key, {})
             errors[key] = [on_all.get(grid, {}).get(calls, {}).get("error") for grid in self.standard + self.found]
-        best = {key: min((e for e in row if e is not None), default=None) for key, row in errors.items()}
+        best = {key: min(e for e in row if e is not None) for key, row in errors.items() if any(row)}
         rows: list = [[*self.words("what"), *self.standard, *self.words("short", "equal", "times of dpmpp_2m")]]
-        for key in sorted((key for key, value in best.items() if value is not None), key=lambda key: best[key]):
+        for key in sorted(best, key=lambda key: best[key]):
             rows.append([self.named(key), *map(short, errors[key])])
         return [table(rows, (28, 11, 11, 11, 13, 13, 13), "figures")]
 
