@@ -25,7 +25,7 @@ from .latent import digest
 from .latent_common import JUDGE, MODEL, reals, rms
 
 HEADS = "kana-latent-exits"
-STEPS, END = (20, 18, 16, 14, 12, 10, 8), 0.05  # and where the short grid's last step begins
+STEPS, END = range(20, 7, -1), 0.05  # and where the short grid's last step begins
 TAUS = {"F": (0.0, 0.15, 0.2, 0.25, 0.3, 0.4), "D": (0.01, 0.02, 0.04, 0.08, 0.12, 0.16)}
 REFERENCE, COMPARED = 100, 2  # steps of the converged solution, and samples of a class that are compared with it
 PART = 230
