@@ -22,7 +22,7 @@ from . import RESULTS, keep, kept, latent_cost, latent_quality, latent_rows
 from .latent_common import MODEL
 
 FILE = RESULTS / "latent.json"
-OTHERS = ("kana-latent-hour", "kana-pixel", "kana-pixel-long")  # measured without guidance
+OTHERS = ("kana-latent-hour", "kana-latent-tiny", "kana-pixel", "kana-pixel-long")  # measured without guidance
 
 PARTS: dict[str, Callable[[], dict]] = {
     MODEL: lambda: latent_quality.kana(MODEL, latent_quality.GUIDANCE),
