@@ -31,27 +31,27 @@ def rows(model: ImageModel) -> dict:
         errors = found.setdefault(row.key, {})
         for grid in GRIDS[:1] if row.adaptive else GRIDS:
             for budget in (None,) if row.adaptive else BUDGETS:
-                counter = sd.NFE(D)
                 try:
-                    if getattr(row.make(), "needs_grid", False):
-                        x = torch.cat(
-                            [parallel(model, row.key, grid, x_T[k : k + 1], int(y[k])) for k in range(len(y))]
-                        )
-                    else:
-                        x = sd.sample(counter, PROCESS, x_T, solver=row.key, grid=grid, nfe=budget, progress=False)
+                    x, calls = end(model, row, y, x_T, grid, budget)
                 except (ValueError, FloatingPointError) as error:
                     told: dict = {"error": None, "why": str(error)}
                 else:
-                    told = {"error": rms(x - truth), "calls": counter.count or None}
+                    told = {"error": rms(x - truth), "calls": calls}
                 errors.setdefault(grid, {})[str(budget or "own")] = told
         print(row.key, *(e["error"] for v in errors.values() for e in v.values()), flush=True)
     apart = rms(truth - converged(D, x_T, 160))
     return {"starts": len(x_T), "truth": apart, "mean": rms(truth), "rows": found}
 
 
-def parallel(model: ImageModel, key: str, grid: str, x_T: Tensor, y: int) -> Tensor:
-    """Twenty steps of a method that asks for all of them in one batch, so that it takes one class at a time."""
-    return sd.sample(model.denoiser.of(y), PROCESS, x_T, solver=key, grid=grid, steps=20, progress=False)
+def end(model: ImageModel, row, y: Tensor, x_T: Tensor, grid: str, budget: int | None) -> tuple[Tensor, int | None]:
+    """(what a row makes of the starts, its network calls); a row that asks for all its steps in one batch takes 20 of
+    them, and one class at a time, as the batch is no longer one of samples."""
+    settings = {"solver": row.key, "grid": grid, "progress": False}
+    if getattr(row.make(), "needs_grid", False):
+        starts = zip(y.tolist(), x_T.split(1), strict=True)
+        return torch.cat([sd.sample(model.denoiser.of(c), PROCESS, x, steps=20, **settings) for c, x in starts]), None
+    counter = sd.NFE(model.denoiser.of(y))
+    return sd.sample(counter, PROCESS, x_T, nfe=budget, **settings), counter.count
 
 
 def fitted(model: ImageModel) -> dict:
