@@ -20,7 +20,7 @@ from book import faults, notebooks
 from book.notebooks import NotebookError, about, cells, unit
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOK_SECONDS, ALL_SECONDS = 60, 180
+NOTEBOOK_SECONDS, ALL_SECONDS = 60, 360
 
 
 def names(chapters: Path, wanted: list[str]) -> list[str]:

@@ -37,6 +37,11 @@ class Verdict:
     figures: str
     chapter: str
 
+    @property
+    def page(self) -> str:
+        """The number that readers know the chapter's page by: "4", or "5b" of a chapter of several pages."""
+        return self.chapter.partition("_")[0].lstrip("0") or "0"
+
 
 def _claims(text: str) -> tuple[Claim, ...]:
     parts = ([p.strip() for p in line.split("|")] for line in text.strip().splitlines())
@@ -102,7 +107,7 @@ def verdicts(folder: str | Path = CHAPTERS) -> tuple[Verdict, ...]:
         raise FileNotFoundError(f"no chapters in {folder}: the ledger is read from a checkout of the book's repository")
     found = tuple(
         Verdict(m["id"], m["word"], m["figures"] or "", notebook.stem)
-        for notebook in sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+        for notebook in sorted(folder.glob("[0-9][0-9]*_*.ipynb"))
         for m in _LINE.finditer(_printed(notebook))
     )
     unknown = {v.id for v in found} - {c.id for c in CLAIMS}
@@ -137,7 +142,7 @@ class Ledger:
         head = "".join(f'<th scope="col">{h}</th>' for h in heads)
         rows = "".join(
             f'<tr><td>{key}</td><td><span lang="ja">{escape(c.ja)}</span><br><span lang="en">{escape(c.en)}</span></td>'
-            f"<td>{escape(v.figures)}</td><td><b>{v.word}</b></td><td>{int(v.chapter[:2])}</td></tr>"
+            f"<td>{escape(v.figures)}</td><td><b>{v.word}</b></td><td>{v.page}</td></tr>"
             for key, c, v in self._rows()
         )
         waiting = "; ".join(self._waiting())

@@ -62,3 +62,11 @@ def test_what_was_measured_is_read_by_name(tmp_path):
         claims.measured("order", tmp_path)
     with pytest.raises(FileNotFoundError, match="there is nothing"):
         claims.measured("orders", tmp_path / "nowhere")
+
+
+def test_a_chapter_of_several_pages_is_read_in_order_and_named_by_page(tmp_path):
+    for name, claim in (("05b_two", "S3"), ("05a_one", "S1"), ("00_zero", "U1")):
+        notebook(tmp_path, name, f"VERDICT {claim}: holds\n")
+    found = ledger.verdicts(tmp_path)
+    assert [(v.id, v.page) for v in found] == [("U1", "0"), ("S1", "5a"), ("S3", "5b")]
+    assert "<td>5a</td>" in ledger.ledger(tmp_path)._repr_html_()

@@ -9,8 +9,8 @@ import re
 def number_by_chapter(app, env):
     """env-get-updated, after Sphinx has numbered: restart the counts in each page, the chapter's number before them."""
     for docname, kinds in env.toc_fignumbers.items():
-        chapter = re.search(r"/(\d\d)_", docname)
-        prefix = (int(chapter.group(1)),) if chapter else ()
+        chapter = re.search(r"/0*(\d+[a-z]?)_", docname)  # a long chapter has several pages: 05a, 05b, 05c
+        prefix = (chapter.group(1),) if chapter else ()
         for kind, numbers in kinds.items():
             ordered = sorted(numbers, key=lambda label: numbers[label])
             kinds[kind] = {label: (*prefix, n) for n, label in enumerate(ordered, 1)}
