@@ -154,7 +154,7 @@ class DPMpp2M(ExpAdams):
 
 
 class DPMpp3M(ExpAdams):
-    """DPM-Solver++(3M) as published and as every public code has it: of order 2.
+    """DPM-Solver++(3M) as public codes have it: of order 2.
 
     With D(lam_s + u) = D + (u/h) D1 + (u/h)^2 D2 the exact weight of D2 is m_2 = int k e^{-k(h-u)} (u/h)^2 du. The
     finite difference D2 stands for h^2 D''/2, but is multiplied by the weight of h^2 D'', m_2/2: half the term is lost,
@@ -162,7 +162,7 @@ class DPMpp3M(ExpAdams):
     node and then the midpoint rule of 2M. With ``noise=True`` eps takes the place of D (DPM-Solver-3, multistep), and
     the slip is the same.
 
-    Order: 2 (claimed: 3). NFE: 1. Only eta = 0. Reference: Lu et al. (2022), DPM-Solver++, appendix.
+    Order: 2 (claimed: 3). NFE: 1. Only eta = 0. Reference: Lu et al. (2022), DPM-Solver++, by their code.
     """
 
     ode_only = True
@@ -189,7 +189,7 @@ ROWS = (
         oracle="diffusers DDPMScheduler, fixed_small; k-diffusion sample_euler_ancestral"),
     Row("dpmpp_2m", "DPM++ 2M", "exponential", DPMpp2M, 2, 1, "Lu et al. (2022), DPM-Solver++, alg. 2",
         oracle="diffusers DPMSolverMultistep, k-diffusion sample_dpmpp_2m"),
-    Row("dpmpp_3m", "DPM++ 3M", "exponential", DPMpp3M, 2, 1, "Lu et al. (2022), DPM-Solver++, app.", claimed=3,
+    Row("dpmpp_3m", "DPM++ 3M", "exponential", DPMpp3M, 2, 1, "Lu et al. (2022), DPM-Solver++, their code", claimed=3,
         oracle="diffusers DPMSolverMultistep", note=_HALF),
     Row("dpm_solver_2m", "DPM-Solver 2M (noise prediction)", "exponential", lambda: DPMpp2M(True), 2, 1,
         "Lu et al. (2022), DPM-Solver, multistep", oracle="diffusers DPMSolverMultistep, algorithm_type dpmsolver"),
@@ -202,7 +202,7 @@ ROWS = (
     Row("exp_adams_2c", "exponential Adams 2 + corrector", "exponential", lambda: ExpAdams(2, True), 3, 1, _ZHAO),
     Row("exp_adams_3c", "exponential Adams 3 + corrector", "exponential", lambda: ExpAdams(3, True), 4, 1, _ZHAO),
     Row("dpmpp_3m_corrected", "DPM++ 3M, corrected", "multistep", lambda: ExpAdams(3), 3, 1, _LU,
-        note=f"{_SAME} exp_adams_3; dpmpp_3m is the rule as published, of order 2"),
+        note=f"{_SAME} exp_adams_3; dpmpp_3m is the rule of public codes, of order 2"),
     Row("res_multistep", "RES multistep", "multistep", ExpAdams, 2, 1, "Zhang, Song & Chen (2023), RES, multistep",
         oracle=_LINE, note=f"{_SAME} exp_adams_2"),
     Row("abnorsett_2m", "Adams–Bashforth–Nørsett 2", "multistep", ExpAdams, 2, 1, "Nørsett (1969)",
