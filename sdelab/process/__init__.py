@@ -10,6 +10,7 @@ from .base import Process, Time, as_time, like
 from .continuous import EDM, VE, VP, Cosine, SubVP, ZeroSNR
 from .discrete import DiscreteBetas, cosine_betas, ddpm_betas, stable_diffusion_betas, zero_snr, zero_snr_betas
 from .flows import Interpolant, Polynomial, RectifiedFlow, TrigFlow, Trigonometric
+from .transfer import transfer
 
 table: dict[str, type[Process]] = {
     c.name: c
@@ -35,5 +36,5 @@ def _chain(betas: Callable[..., Tensor], **parameters) -> DiscreteBetas:
 __all__ = [
     "EDM", "VE", "VP", "Cosine", "DiscreteBetas", "Interpolant", "Polynomial", "Process", "RectifiedFlow", "SubVP",
     "Time", "TrigFlow", "Trigonometric", "ZeroSNR", "as_time", "chains", "cosine_betas", "ddpm_betas", "like", "make",
-    "stable_diffusion_betas", "table", "zero_snr", "zero_snr_betas",
+    "stable_diffusion_betas", "table", "transfer", "zero_snr", "zero_snr_betas",
 ]  # fmt: skip
