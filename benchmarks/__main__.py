@@ -2,7 +2,21 @@
 
 import sys
 
-from . import adaptive, early_exit, latent, optimised, orders, overhead, race, stochastic
+from . import (
+    adaptive,
+    decision,
+    early_exit,
+    exact,
+    latent,
+    learned,
+    noise,
+    optimised,
+    orders,
+    overhead,
+    race,
+    schedules,
+    stochastic,
+)
 
 SOLVERS = {  # what the book's page of solvers tells
     "orders": lambda: orders.main([]),
@@ -12,7 +26,15 @@ SOLVERS = {  # what the book's page of solvers tells
     "adaptive": adaptive.main,
     "optimised": lambda: optimised.main([]),
 }
-BENCHMARKS = SOLVERS | {"latent": lambda: latent.main([]), "early_exit": lambda: early_exit.main([])}
+BENCHMARKS = SOLVERS | {
+    "latent": lambda: latent.main([]),
+    "early_exit": lambda: early_exit.main([]),
+    "exact": lambda: exact.main([]),
+    "learned": lambda: learned.main([]),
+    "noise": noise.main,
+    "schedules": lambda: schedules.main([]),
+    "decision": decision.main,  # reads what others have kept
+}
 
 
 def main(names: list[str]) -> None:

@@ -13,13 +13,24 @@ from scipy import stats
 
 from sdelab import SDE, distributions
 from sdelab.process import VP
-from sdelab.widgets import DensityExplorer, FlowMap, ReverseExplorer, ThreeViews, WhereFrom, three_views
+from sdelab.widgets import (
+    DensityExplorer,
+    FlowMap,
+    ReverseExplorer,
+    ScheduleDesigner,
+    SolverRace,
+    StabilityExplorer,
+    ThreeViews,
+    WhereFrom,
+    three_views,
+)
 from sdelab.widgets.packing import Quantised, pack, quantise, unpack
 from sdelab.widgets.player import HERE, Player
 
 WIDGETS = {
     "density_explorer.mjs": DensityExplorer, "three_views.mjs": ThreeViews, "reverse_explorer.mjs": ReverseExplorer,
-    "where_from.mjs": WhereFrom, "flow_map.mjs": FlowMap,
+    "where_from.mjs": WhereFrom, "flow_map.mjs": FlowMap, "solver_race.mjs": SolverRace,
+    "schedule_designer.mjs": ScheduleDesigner, "stability_explorer.mjs": StabilityExplorer,
 }  # fmt: skip
 
 
@@ -262,6 +273,9 @@ def test_default_widgets_fit_in_a_page():
         ReverseExplorer: 4e5,
         WhereFrom: 2e4,
         FlowMap: 4e5,
+        SolverRace: 4e5,
+        ScheduleDesigner: 4e5,
+        StabilityExplorer: 4e5,
     }.items():
         widget = make()
         assert len(widget.library) * 4 / 3 < most  # base64

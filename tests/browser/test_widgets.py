@@ -77,7 +77,17 @@ def widgets(visit, places, settled):
 def test_the_widgets_of_the_book_are_published_in_both_editions(site):
     for language in ("ja", "en"):
         text = "".join(p.read_text(encoding="utf8") for p in (site / language / "chapters").glob("**/*.html"))
-        for name in ("DensityExplorer", "ThreeViews", "ReverseExplorer", "WhereFrom", "FlowMap", "LatentPlayground"):
+        for name in (
+            "DensityExplorer",
+            "ThreeViews",
+            "ReverseExplorer",
+            "WhereFrom",
+            "FlowMap",
+            "LatentPlayground",
+            "SolverRace",
+            "ScheduleDesigner",
+            "StabilityExplorer",
+        ):
             assert name in text, f"{name} is in no page of the {language} edition"
 
 
