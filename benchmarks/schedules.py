@@ -1,8 +1,8 @@
 """What a schedule does to training, and where fitted times may be lent: `python -m benchmarks schedules`.
 
-kana: one small U-Net, one number of steps, five seeds, letters あいうえお averaged to 8x8 and 16x16 pixels; only
-the law of the training times differs. Judged on held-out images by the error of the predicted noise at common lam, and
-by samples of one solver on one grid in lam: Fréchet distance of their averages at 8x8, energy distance of the pixels.
+kana: one small U-Net, one number of steps, five seeds, letters あいうえお at 8x8, 16x16 and 32x32 pixels; only the
+law of the training times differs. Judged on held-out images by the error of the predicted noise at common lam, and by
+samples of one solver on one grid in lam: Fréchet distance of their averages at 8x8, energy distance of the pixels.
 
 points: one small MLP on a law in the plane, with what it predicts and how its loss is weighed exchanged.
 
@@ -46,7 +46,7 @@ LAWS: dict[str, str | Callable[[Tensor], Tensor]] = {  # of the training times o
     "uniform lam": "logsnr",
     "log-normal": "lognormal",
 }
-SIDES: dict[int, tuple[str, ...]] = {8: tuple(LAWS), 16: ("linear", "cosine")}
+SIDES: dict[int, tuple[str, ...]] = {8: tuple(LAWS), 16: ("linear", "cosine"), 32: ("linear", "cosine")}
 
 
 def letters(side: int) -> tuple[Tensor, Tensor]:

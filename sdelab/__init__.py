@@ -35,7 +35,7 @@ __version__ = "0.1.0"
 _LATER = {
     "checkpoint", "claims", "classify", "data", "early_exit", "encoding", "exercises", "fit", "fokker_planck",
     "guidance", "kinetic", "latent", "ledger", "letters", "likelihood", "metrics", "models", "nets", "notation",
-    "plot", "quality", "score_matching", "train", "widgets",
+    "orders", "plot", "quality", "race", "score_matching", "stability", "train", "widgets",
 }  # fmt: skip
 
 __all__ = [
