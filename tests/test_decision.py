@@ -7,6 +7,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -291,3 +292,16 @@ def test_no_paragraph_is_left_to_be_written():
 def test_what_is_missing_stops_the_build(text, tmp_path):
     with pytest.raises((ExtensionError, ValueError)):
         built(tmp_path, "en", f"# Page\n\n{text}\n", plain(stored()))
+
+
+def test_dpm_adaptive_beside_a_fixed_grid_as_chapter_5b_says():
+    """Calls over those of the fixed grid for the same error, by interpolation: above 1 if loose, below if tight."""
+    for records in sd.claims.measured("adaptive").values():
+        fixed = sorted((r["nfe"], r["error"]) for r in records if r["what"] == "exp_adams_2c, exponential grid")
+        calls, errors = (np.log([pair[k] for pair in fixed]) for k in (0, 1))
+        order = np.polyfit(calls[-2:], errors[-2:], 1)[0]  # beyond the last budget: its slope goes on
+        far = np.append(calls, calls[-1] + 3), np.append(errors, errors[-1] + 3 * order)
+        mine = {r["tol"]: r for r in records if r["what"] == "dpm_adaptive"}
+        ratio = {tol: r["nfe"] / math.exp(np.interp(-math.log(r["error"]), -far[1], far[0])) for tol, r in mine.items()}
+        assert ratio[1e-1] > 1 and ratio[1e-2] > 1 and mine[1e-2]["error"] < 1e-3
+        assert ratio[1e-5] < 0.8 and mine[1e-4]["error"] < 5e-5 and ratio[1e-4] < 1
