@@ -36,10 +36,13 @@ WORDS = {  # what every player says
 }
 
 
-def menu(name: str, label: dict, options: dict, local: bool = False) -> dict:
-    """A menu of ``options`` (value -> label in both languages). A ``local`` one changes the view, not the frames."""
+def menu(name: str, label: dict, options: dict, local: bool = False, when: dict | None = None) -> dict:
+    """A menu of ``options`` (value -> label in both languages). A ``local`` one changes the view, not the frames.
+
+    ``when={"process": ["vp"]}``: shown only then.
+    """
     rows = [{"value": value, "label": text} for value, text in options.items()]
-    return {"kind": "menu", "name": name, "label": label, "options": rows, "local": local, "when": {}}
+    return {"kind": "menu", "name": name, "label": label, "options": rows, "local": local, "when": when or {}}
 
 
 def dial(name: str, label: dict, lo: float, hi: float, step: float, when: dict | None = None) -> dict:

@@ -115,8 +115,7 @@ class StabilityExplorer(Player):
                 for s, a, m in itertools.product(SCHEMES, LAMBDAS, MUS)
                 if s in NOISY or m == "0.5"
             ]
-        noise = menu("mu", {"ja": "ノイズ μ", "en": "noise μ"}, MUS)
-        noise["when"] = {"scheme": list(NOISY)}
+        noise = menu("mu", {"ja": "ノイズ μ", "en": "noise μ"}, MUS, when={"scheme": list(NOISY)})
         controls = [
             menu("scheme", {"ja": "解法", "en": "scheme"}, {name: row[0] for name, row in SCHEMES.items()}),
             menu("lam", {"ja": "λ", "en": "λ"}, LAMBDAS),

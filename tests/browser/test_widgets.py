@@ -121,6 +121,8 @@ def answers_every_menu(widget):
     assert menus.count() > 0, widget.name
     for name in menus.evaluate_all("nodes => nodes.map((n) => n.dataset.control)"):
         menu = widget.root.locator(f"select[data-control='{name}']")
+        if not menu.is_visible():  # shown for some choices only: the widget's own test moves it
+            continue
         now = menu.input_value()
         other = next(v for v in menu.locator("option").evaluate_all("o => o.map((x) => x.value)") if v != now)
         assert widget.changes(lambda m=menu, v=other: m.select_option(v)), f"{widget.name}: {name}"
