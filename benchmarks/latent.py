@@ -2,6 +2,7 @@
 
 rows: the error of every deterministic row against the converged ODE, on standard grids.
 fitted: the same on times that were found for the model.
+steps: every way to make times, and every grid made by hand, for three solvers on five sets of starts; after "fitted".
 cost: seconds and memory of a sample, of latents and of pixels.
 samplers: quality of the samples of those samplers that readers know, per network call.
 kana-latent, kana-pixel, …: quality of a model's samples, with guidance or without, as one classifier sees them, by
@@ -18,7 +19,7 @@ import torch
 
 import sdelab as sd
 
-from . import RESULTS, keep, kept, latent_cost, latent_quality, latent_rows
+from . import RESULTS, keep, kept, latent_cost, latent_quality, latent_rows, latent_steps
 from .latent_common import MODEL
 
 FILE = RESULTS / "latent.json"
@@ -32,6 +33,7 @@ PARTS: dict[str, Callable[[], dict]] = {
     "samplers": lambda: latent_quality.samplers(sd.models.load(MODEL)),
     "rows": lambda: latent_rows.rows(sd.models.load(MODEL)),
     "fitted": lambda: latent_rows.fitted(sd.models.load(MODEL)),
+    "steps": lambda: latent_steps.steps(sd.models.load(MODEL)),
 }
 
 

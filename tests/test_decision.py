@@ -66,7 +66,14 @@ def test_the_decisions_are_those_of_the_stored_measurements():
 
 @pytest.mark.parametrize(
     ("file", "part"),
-    [("exact", "end"), ("learned", "end"), ("latent", "end"), ("latent", "law"), ("optimised", "fitted")],
+    [
+        ("exact", "end"),
+        ("learned", "end"),
+        ("latent", "end"),
+        ("latent", "law"),
+        ("latent", "latent grids"),
+        ("optimised", "fitted"),
+    ],
 )
 def test_a_changed_measurement_is_seen(file, part):
     made = copy.deepcopy(MADE)
@@ -75,6 +82,8 @@ def test_a_changed_measurement_is_seen(file, part):
     elif (file, part) == ("latent", "law"):
         for report in made[file]["samplers"]["edm_heun"]["10"]:
             report["frechet"] /= 10
+    elif part == "latent grids":
+        made[file]["steps"]["errors"]["ddim"]["10"]["beta"] = [1e-6] * 5
     elif file == "latent":
         made[file]["rows"]["rows"]["lms_1"]["beta"]["10"]["error"] = 1e-6
     else:
@@ -280,7 +289,11 @@ def test_what_the_prose_says():
     assert all(r["optimised"] > 1 for part in gains.values() for r in part)
     exact = {r["calls"]: r["optimised"] for r in gains["exact"]}
     assert exact[5] < exact[10] < exact[20] < exact[35] and all(r["equal_error"] > 1 for r in gains["exact"])
-    assert all(2.3 < r["optimised"] < 2.7 and r["equal_error"] < 1 for r in gains["latent"])
+    on_latents = made["fitted latent"]
+    assert 1 < on_latents["5"] < on_latents["10"] < on_latents["20"] and all(
+        r["equal_error"] < 1 for r in gains["latent"]
+    )
+    assert {made["latent grids"][key][n]["grid"] for key in made["latent grids"] for n in ("5", "10")} == {"flow_shift"}
 
 
 def test_no_paragraph_is_left_to_be_written():
