@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import stability
+from ..noise import normal
 from ..solvers import RK4, AdamsBashforth, Euler, EulerMaruyama, Heun, ImplicitEM, Milstein
 from .packing import quantise
 from .player import Player, bundle, menu
@@ -182,8 +183,7 @@ class StabilityExplorer(Player):
             R = solver(z) if isinstance(solver, Callable) else stability.one_step(solver, z)
             return _kept((R**power).real[None])
         mean_square = factor(scheme, torch.tensor(lam * h + 0j), mu * h**0.5) ** power
-        noise = torch.randn(PATHS, n, generator=torch.Generator().manual_seed(self._seed), dtype=torch.float64)
-        W = math.sqrt(h) * noise
+        W = math.sqrt(h) * normal((PATHS, n), self._seed, dtype=torch.float64)
         step = 1 + lam * h + mu * W + (mu**2 / 2 * (W**2 - h) if scheme == "milstein" else 0.0)
         paths = torch.cat([torch.ones(PATHS, 1, dtype=step.dtype), step.cumprod(1)], 1).real
         return _kept(torch.cat([mean_square[None], paths]))
