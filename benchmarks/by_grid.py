@@ -4,11 +4,8 @@ All runs end at t = 0, as `sd.sample` does by default. Rows that draw no noise s
 by the solver alone. Figures keep three digits.
 """
 
-import json
 import math
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -59,6 +56,12 @@ class Law:
 
     def floor(self, seed: int) -> float:
         return self.distance(self.law.sample(self.n, seed=100 + seed, dtype=F64))
+
+
+def converged(denoise: Denoise, process, x_T: Tensor, steps: int) -> Tensor:
+    """The end of the ODE, with the last step to t = 0 that all samplers share."""
+    times = sd.grids.make("karras", process, steps, zero=True)
+    return sd.solve(sd.Reverse(process, denoise, 0.0), sd.ExpAdams(3, corrector=True), x_T, times, progress=False)
 
 
 def rms(x: Tensor) -> float:
@@ -127,28 +130,3 @@ def merged(parts: list[dict], width: int) -> dict:
                 leaves = [part.get(row, {}).get(grid, {}).get(budget, [None] * width) for part in parts]
                 out.setdefault(row, {}).setdefault(grid, {})[budget] = [list(f) for f in zip(*leaves, strict=True)]
     return out
-
-
-def keep(path: Path, content) -> None:
-    """Write JSON, the whole file or nothing; a list without objects in it takes one line."""
-    scratch = path.with_suffix(".new")
-    scratch.write_text(lines(content) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
-
-
-def lines(content, indent: int = 0) -> str:
-    """JSON with every object on lines of its own, down to those that hold only numbers and lists of them."""
-    pad = " " * (indent + 1)
-    if isinstance(content, list) and content and isinstance(content[0], dict):
-        inner, ends = [pad + lines(value, indent + 1) for value in content], "[]"
-    elif isinstance(content, dict) and any(nested(v) for v in content.values()):
-        inner = [f"{pad}{json.dumps(key)}: {lines(value, indent + 1)}" for key, value in content.items()]
-        ends = "{}"
-    else:
-        return json.dumps(content)
-    return ends[0] + "\n" + ",\n".join(inner) + "\n" + " " * indent + ends[1]
-
-
-def nested(value) -> bool:
-    """An object, or a list of objects."""
-    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))

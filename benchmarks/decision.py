@@ -18,7 +18,7 @@ from scipy.stats import t as student
 
 import sdelab as sd
 
-from . import RESULTS, by_grid
+from . import RESULTS, keep
 from .decision_gains import adaptive, fitted, hand_on_latents, on_a_path
 from .decision_tables import (
     BUDGETS,
@@ -201,7 +201,7 @@ def fair(side: dict[Choice, list[float]]) -> list[float]:
 
 def compute(made: dict) -> dict:
     """Everything that the page shows, from the stored measurements alone."""
-    ends, near = end_points(made), to_the_law(made)
+    ends, near, gains = end_points(made), to_the_law(made), fitted(made)
     return {
         "budgets": list(BUDGETS),
         "end": by_budget(ends, NAMED),
@@ -210,7 +210,7 @@ def compute(made: dict) -> dict:
         "shares": shares(ends),
         "cross": crossed(ends),
         "noise": noise_pays(near, made),
-        "fitted": (gains := fitted(made)),
+        "fitted": gains,
         "fitted latent": {str(r["calls"]): r["optimised"] for r in gains if r["kind"] == "latent"},
         "latent grids": hand_on_latents(made),
         "path": on_a_path(made),
@@ -226,7 +226,7 @@ def main() -> None:
     if missing := [name for name, content in made.items() if not content]:
         raise SystemExit(f"nothing measured of {', '.join(missing)}: run `python -m benchmarks {' '.join(missing)}`")
     found = compute(made)
-    by_grid.keep(FILE, found)
+    keep(FILE, found)
     for budget, told in found["end"]["all"].items():
         print("end", budget, *told["choice"], told["regret"], told["worst"], told["named"])
     for budget, told in found["law"]["all"].items():

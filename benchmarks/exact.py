@@ -12,7 +12,7 @@ import torch
 
 import sdelab as sd
 
-from . import RESULTS, by_grid, kept, laws
+from . import RESULTS, by_grid, keep, kept, laws
 from .by_grid import BUDGETS, F64, GRIDS, NAMED, STARTS, digits, rms
 
 FILE = RESULTS / "exact.json"
@@ -55,7 +55,7 @@ def main(names: list[str] | None = None) -> None:
     for problem in names or [f"{law}:{process}" for law in laws.LAWS for process in laws.PROCESSES]:
         clock = time.process_time()
         found = {"rows": errors(problem)} | (distances(problem) if problem in DISTANCES else {})
-        by_grid.keep(FILE, kept(FILE, {}) | {"setup": {"starts": FEWER, "starts of distances": STARTS}, problem: found})
+        keep(FILE, kept(FILE, {}) | {"setup": {"starts": FEWER, "starts of distances": STARTS}, problem: found})
         print(problem, f"{time.process_time() - clock:.0f} s", flush=True)
 
 

@@ -3,6 +3,7 @@
 rows: the error of every deterministic row against the converged ODE, on standard grids.
 fitted: the same on times that were found for the model.
 steps: every way to make times, and every grid made by hand, for three solvers on five sets of starts; after "fitted".
+sets: known solvers on known grids, and DDIM's letters, on five sets of starts.
 cost: seconds and memory of a sample, of latents and of pixels.
 samplers: quality of the samples of those samplers that readers know, per network call.
 kana-latent, kana-pixel, …: quality of a model's samples, with guidance or without, as one classifier sees them, by
@@ -34,6 +35,7 @@ PARTS: dict[str, Callable[[], dict]] = {
     "rows": lambda: latent_rows.rows(sd.models.load(MODEL)),
     "fitted": lambda: latent_rows.fitted(sd.models.load(MODEL)),
     "steps": lambda: latent_steps.steps(sd.models.load(MODEL)),
+    "sets": lambda: latent_steps.sets(sd.models.load(MODEL)),
 }
 
 

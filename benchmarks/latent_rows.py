@@ -9,23 +9,18 @@ from torch import Tensor
 import sdelab as sd
 from sdelab.models import ImageModel
 
+from .by_grid import converged
 from .latent_common import BUDGETS, COMPARED, JUDGE, PROCESS, of_all_classes, reals, rms
 
 GRIDS = ("karras", "logsnr", "beta")
 FITTED = {"ddim": (5, 10), "dpmpp_2m": (5, 10, 20), "exp_adams_3": (5, 10)}  # times fitted for it, at these budgets
 
 
-def converged(D, x_T: Tensor, steps: int) -> Tensor:
-    """The end of the ODE, with the last step to t = 0 that all samplers share."""
-    times = sd.grids.make("karras", PROCESS, steps, zero=True)
-    return sd.solve(sd.Reverse(PROCESS, D, 0.0), sd.ExpAdams(3, corrector=True), x_T, times, progress=False)
-
-
 def rows(model: ImageModel) -> dict:
     """Root mean square error of every deterministic row by grid and budget; latents have a mean square of 1."""
     y, x_T = of_all_classes(model, 1, seed=11)
     D = model.denoiser.of(y)
-    truth = converged(D, x_T, 240)
+    truth = converged(D, PROCESS, x_T, 240)
     found: dict[str, dict] = {}
     for row in (row for row in sd.solvers.table if not row.stochastic):
         errors = found.setdefault(row.key, {})
@@ -39,7 +34,7 @@ def rows(model: ImageModel) -> dict:
                     told = {"error": rms(x - truth), "calls": calls}
                 errors.setdefault(grid, {})[str(budget or "own")] = told
         print(row.key, *(e["error"] for v in errors.values() for e in v.values()), flush=True)
-    apart = rms(truth - converged(D, x_T, 160))
+    apart = rms(truth - converged(D, PROCESS, x_T, 160))
     return {"starts": len(x_T), "truth": apart, "mean": rms(truth), "rows": found}
 
 
@@ -62,7 +57,7 @@ def fitted(model: ImageModel) -> dict:
     from a level of 0.1 instead of 0.002.
     """
     y, x_T = of_all_classes(model, 1, seed=11)
-    D, truth = model.denoiser.of(y), converged(model.denoiser.of(y), x_T, 240)
+    D, truth = model.denoiser.of(y), converged(model.denoiser.of(y), PROCESS, x_T, 240)
     half, others = y[::2], sd.noise.prior(PROCESS, (len(y[::2]), *model.shape), seed=12)
     asked = torch.no_grad()(model.denoiser.of(half))
 

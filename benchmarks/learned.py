@@ -15,8 +15,8 @@ import torch
 
 import sdelab as sd
 
-from . import RESULTS, by_grid, kept
-from .by_grid import BUDGETS, F64, GRIDS, STARTS, digits, rms
+from . import RESULTS, by_grid, keep, kept
+from .by_grid import BUDGETS, F64, GRIDS, STARTS, converged, digits, rms
 
 FILE = RESULTS / "learned.json"
 PROBLEMS = {"ring8:VP": (sd.distributions.ring, "vp"), "moons:EDM": (sd.distributions.moons, "edm")}
@@ -37,12 +37,6 @@ def trained(problem: str, seed: int):
     run = sd.train.fit(start, data, steps=STEPS, batch=BATCH, lr=sd.train.cosine(RATE, STEPS), seed=seed,
                        times="lognormal", ema=0.995, progress=False)  # fmt: skip
     return run.ema, process, law
-
-
-def converged(denoise, process, x_T, steps: int = FINE):
-    """The end of the ODE, with the last step to 0 that all rows share."""
-    times = sd.grids.make("karras", process, steps, zero=True)
-    return sd.solve(sd.Reverse(process, denoise, 0.0), sd.ExpAdams(3, corrector=True), x_T, times, progress=False)
 
 
 def fitted(denoise, process, x_T, truth, measure, seed: int) -> dict:
@@ -72,7 +66,7 @@ def measured(problem: str, seed: int, measure) -> dict:
         denoise, process, law = trained(problem, seed)
     seconds = time.process_time() - clock
     x_T = sd.noise.prior(process, (STARTS, law.dim), seed=11 + seed, dtype=F64)
-    truth = converged(denoise, process, x_T)
+    truth = converged(denoise, process, x_T, FINE)
     sde = sd.sample(denoise, process, x_T, solver="dpmpp_2m_sde", grid="exponential", nfe=400, seed=seed,
                     progress=False)  # fmt: skip
     ends = lambda x: [rms(x - truth), measure.distance(x)]  # noqa: E731
@@ -120,7 +114,7 @@ def main(names: list[str] | None = None) -> None:
         measure, parts = by_grid.Law(PROBLEMS[problem][0]()), []
         for seed in range(SEEDS[problem]):
             parts.append(measured(problem, seed, measure))
-            by_grid.keep(FILE, kept(FILE, {}) | {"setup": setup, problem: together(parts)})
+            keep(FILE, kept(FILE, {}) | {"setup": setup, problem: together(parts)})
 
 
 if __name__ == "__main__":

@@ -1,30 +1,27 @@
 """The page "which sampler": everything on it follows from stored measurements, and every answer has its evidence."""
 
 import copy
-import io
 import json
 import math
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onepage
 import pytest
 import torch
-import yaml
-from sphinx.application import Sphinx
+from onepage import ROOT, alone
 from sphinx.errors import ExtensionError
 
 import sdelab as sd
 from benchmarks import by_grid, decision, decision_tables, kept
 
-ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = ("ja", "en")
-MYST = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))["parse"]["myst_enable_extensions"]
 MADE = decision.read()
 
 
-def source(language: str) -> str:
-    return (ROOT / "book" / language / "which_sampler.md").read_text("utf8")
+source = partial(onepage.source, "which_sampler")
 
 
 def stored() -> dict:
@@ -38,22 +35,14 @@ def plain(content):
 def built(root: Path, language: str, text: str, results: dict | None = None) -> tuple[str, str]:
     """(the page's HTML, Sphinx's complaints) of a page with our extensions; results in place of the committed ones."""
     content = decision.FILE.read_text("utf8") if results is None else json.dumps(results)
-    for name, told in {"benchmarks/results/decision.json": content, "index.md": text}.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(told, encoding="utf8")
-    extensions = ["myst_parser", "book.extensions.solvers", "book.extensions.decision"]
-    settings = {"extensions": extensions, "language": language, "html_theme": "basic", "myst_enable_extensions": MYST}
-    settings["suppress_warnings"] = ["app.add_directive", "app.add_role", "app.add_node"]
-    warnings = io.StringIO()
-    app = Sphinx(root, None, root / "_out", root / "_doctrees", "html", settings, status=None, warning=warnings)
-    app.build()
-    return (root / "_out" / "index.html").read_text("utf8"), warnings.getvalue()
+    files = {"benchmarks/results/decision.json": content}
+    return onepage.built(root, language, text, files, "book.extensions.solvers", "book.extensions.decision")
 
 
 @pytest.fixture(scope="module", params=LANGUAGES)
 def page(request, tmp_path_factory):
     """(language, the HTML of the page)."""
-    text = re.sub(r"\([./\w]+\.(ipynb|md)\)", "(https://example.org)", source(request.param))  # pages not built here
+    text = alone(source(request.param))
     html, complaints = built(tmp_path_factory.mktemp(request.param), request.param, text)
     assert not complaints
     return request.param, html
@@ -157,7 +146,7 @@ def test_one_network_again():
     denoise, process, law = learned.trained("ring8:VP", 0)
     x_T = sd.noise.prior(process, (by_grid.STARTS, 2), seed=11, dtype=torch.float64)
     with torch.no_grad():
-        found = by_grid.Law(law).distance(learned.converged(denoise, process, x_T))
+        found = by_grid.Law(law).distance(learned.converged(denoise, process, x_T, learned.FINE))
     assert found == pytest.approx(MADE["learned"]["ring8:VP"]["converged"][0], rel=0.05)
 
 
@@ -294,11 +283,6 @@ def test_what_the_prose_says():
         r["equal_error"] < 1 for r in gains["latent"]
     )
     assert {made["latent grids"][key][n]["grid"] for key in made["latent grids"] for n in ("5", "10")} == {"flow_shift"}
-
-
-def test_no_paragraph_is_left_to_be_written():
-    for language in LANGUAGES:
-        assert "_PROSE" not in source(language)
 
 
 @pytest.mark.parametrize("text", ["{decided}`shares/latent/sovler`", "{row}`dmi`", "{decided}`end/exact/7/choice`"])

@@ -1,12 +1,13 @@
 """The book's page of solvers: nothing of the table is missing, nothing is typed, nothing is left in English."""
 
-import io
 import re
+from functools import partial
 from pathlib import Path
 
+import onepage
 import pytest
 import yaml
-from sphinx.application import Sphinx
+from onepage import ROOT, alone
 from sphinx.errors import ExtensionError
 
 import sdelab as sd
@@ -14,15 +15,12 @@ from benchmarks import RESULTS, kept
 from benchmarks.__main__ import SOLVERS
 from book.extensions.bench import short
 
-ROOT = Path(__file__).resolve().parents[1]
 TABLE = {row.key: row for row in sd.solvers.table}
 NAMES = ("diffusers ", "k-diffusion ", "torchsde ", "torchdiffeq ", "scipy ", "diffrax ")  # oracles that need no words
 LANGUAGES = ("ja", "en")
-MYST = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))["parse"]["myst_enable_extensions"]
 
 
-def source(language: str) -> str:
-    return (ROOT / "book" / language / "solvers.md").read_text("utf8")
+source = partial(onepage.source, "solvers")
 
 
 def built(root: Path, language: str, text: str, results: dict | None = None) -> tuple[str, str]:
@@ -30,27 +28,14 @@ def built(root: Path, language: str, text: str, results: dict | None = None) -> 
     if results is None:
         results = {name: (RESULTS / f"{name}.json").read_text("utf8") for name in (*SOLVERS, "latent")}
     files = {f"benchmarks/results/{name}.json": content for name, content in results.items()}
-    files |= {"index.md": text, "book/solver_notes.yml": (ROOT / "book" / "solver_notes.yml").read_text("utf8")}
-    for name, content in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(content, encoding="utf8")
-    extensions = ["myst_parser", "book.extensions.solvers", "book.extensions.bench"]
-    settings = {"extensions": extensions, "language": language, "html_theme": "basic", "myst_enable_extensions": MYST}
-    settings["suppress_warnings"] = [
-        "app.add_directive",
-        "app.add_role",
-        "app.add_node",
-    ]  # registered by the last build
-    warnings = io.StringIO()
-    app = Sphinx(root, None, root / "_out", root / "_doctrees", "html", settings, status=None, warning=warnings)
-    app.build()
-    return (root / "_out" / "index.html").read_text("utf8"), warnings.getvalue()
+    files |= {"book/solver_notes.yml": (ROOT / "book" / "solver_notes.yml").read_text("utf8")}
+    return onepage.built(root, language, text, files, "book.extensions.solvers", "book.extensions.bench")
 
 
 @pytest.fixture(scope="module", params=LANGUAGES)
 def page(request, tmp_path_factory):
     """(language, the HTML of the page)."""
-    text = re.sub(r"\([./\w]+\.(ipynb|md)\)", "(https://example.org)", source(request.param))  # pages not built here
+    text = alone(source(request.param))
     html, complaints = built(tmp_path_factory.mktemp(request.param), request.param, text)
     assert not complaints
     return request.param, html

@@ -7,58 +7,9 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 import sdelab as sd
 
 from .bench import short, title
+from .decision_words import WORDS
 from .solvers import Reader, table
 
-WORDS = {
-    "goal": {"ja": "ほしいもの", "en": "what you want"},
-    "calls": {"ja": "評価回数", "en": "calls"},
-    "any calls": {"ja": "10回以上", "en": "10 or more"},
-    "choice": {"ja": "解法と刻み", "en": "solver and grid"},
-    "recommended": {"ja": "選ばれた候補", "en": "the choice of the table"},
-    "write": {"ja": "書き方", "en": "write"},
-    "error": {"ja": "誤差", "en": "error"},
-    "distance": {"ja": "距離", "en": "distance"},
-    "regret, worst": {"ja": "最良の何倍(最悪)", "en": "times the best (worst)"},
-    "end": {
-        "ja": "ODEの終点に近い(編集、符号化、再現)",
-        "en": "the end point of the ODE (editing, encoding, reproducing)",
-    },
-    "law": {"ja": "分布に近い(画像の質、ばらつき)", "en": "the nearest to the law (quality, variety)"},
-    "one": {"ja": "何回でも同じ絵", "en": "the same picture at any number of calls"},
-    "fitted": {"ja": "モデルに合わせて刻みを作ってよい", "en": "times may be fitted to the model"},
-    "kind": {"ja": "モデル", "en": "model"},
-    "exact": {"ja": "厳密な分布", "en": "exact laws"},
-    "learned": {"ja": "小さな学習モデル", "en": "small trained networks"},
-    "latent": {"ja": "潜在拡散モデル", "en": "the latent model"},
-    "all": {"ja": "三種類とも", "en": "all three kinds"},
-    "company": {"ja": "10 % 以内にあるもの", "en": "within 10 % of it"},
-    "more": {"ja": "ほか{0}", "en": "and {0} more"},
-    "tied": {"ja": "偶然と区別できないもの{0}", "en": "{0} that chance cannot tell apart"},
-    "none": {"ja": "なし", "en": "none"},
-    "solver": {"ja": "解法", "en": "solver"},
-    "grid": {"ja": "刻み", "en": "grid"},
-    "budget": {"ja": "評価回数", "en": "calls"},
-    "together": {"ja": "組み合わせ", "en": "their combination"},
-    "median": {"ja": "中央値", "en": "median"},
-    "last": {"ja": "最下位", "en": "last"},
-    "choices": {"ja": "候補の数", "en": "choices"},
-    "named": {"ja": "解法と刻み(列は評価回数)", "en": "solver and grid (columns: calls)"},
-    "problem": {"ja": "問題", "en": "problem"},
-    "without": {"ja": "ノイズなしの最良", "en": "best without noise"},
-    "with": {"ja": "ノイズありの最良", "en": "best with noise"},
-    "nearer": {"ja": "近いのは", "en": "nearer"},
-    "noise": {"ja": "あり", "en": "with"},
-    "no noise": {"ja": "なし", "en": "without"},
-    "same": {"ja": "差なし", "en": "no difference"},
-    "floor": {"ja": "厳密な標本", "en": "exact samples"},
-    "converged": {"ja": "収束したODE", "en": "converged ODE"},
-    "problems": {"ja": "問題の数", "en": "problems"},
-    "gain": {"ja": "最適化した時刻", "en": "times optimised"},
-    "least": {"ja": "その最小", "en": "the least of these"},
-    "equal_error": {"ja": "誤差を均等に", "en": "equal errors"},
-    "fresh": {"ja": "毎回新しいノイズ(DPM++ 2M SDE)", "en": "fresh noise each time (DPM++ 2M SDE)"},
-    "path": {"ja": "一本の経路の上で", "en": "on one Brownian path"},
-}
 FITTED = "sd.grids.optimise(D, process, solver, {0}, x, t_end=0.0)"
 
 
@@ -91,9 +42,6 @@ class Decision(Reader, SphinxDirective):
         if told["tied"]:
             out.append(nodes.Text(f"{self.say('and sign') if out else ''}{self.say('tied', told['tied'])}"))
         return out or [nodes.Text(self.say("none"))]
-
-
-WORDS["and sign"] = {"ja": "、", "en": ", "}
 
 
 class Answer(Decision):

@@ -13,6 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from alone import Shown
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -140,6 +141,21 @@ def visit(chromium, request):
     yield go
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def shown(visit, home):
+    """shown(lang, name, **options) -> a widget alone in its page (alone.py), at the ``home`` of the test's module;
+    nothing may have gone wrong in it at the end."""
+    seen = []
+
+    def go(lang="en", name="widget", **options):
+        seen.append(visit(f"{name}-{lang}.html", home=home, **options))
+        return Shown(seen[-1].page)
+
+    yield go
+    for each in seen:
+        assert each.clean(), each.complaints()
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,11 @@
 """LatentPlayground alone in a page as the book publishes it: no kernel, an untrained model, both languages."""
 
-import json
 from importlib.resources import files
 
 import pytest
 import torch
 from accessible import RUN
-from ipywidgets.embed import embed_data
-from test_widgets_alone import PAGE, ROOT, Shown, parsed
+from alone import parsed, publish
 
 import sdelab as sd
 from sdelab import models, nets, noise
@@ -27,28 +25,7 @@ def make():
 
 @pytest.fixture(scope="module")
 def home(serve, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("playground")
-    host = (ROOT / "book" / "static" / "host.js").read_text(encoding="utf8")
-    widget = make()
-    state = json.dumps(embed_data(views=[widget], drop_defaults=False)["manager_state"]).replace("</", "<\\/")
-    for lang in ("ja", "en"):
-        page = PAGE.format(lang=lang, name="LatentPlayground", state=state, model=widget.model_id, host=host)
-        (folder / f"{lang}.html").write_text(page, encoding="utf8")
-    return serve(folder)
-
-
-@pytest.fixture
-def shown(visit, home):
-    """shown(lang, **options) -> the widget in its page; nothing may have gone wrong in it at the end."""
-    seen = []
-
-    def go(lang="en", **options):
-        seen.append(visit(f"{lang}.html", home=home, **options))
-        return Shown(seen[-1].page)
-
-    yield go
-    for each in seen:
-        assert each.clean(), each.complaints()
+    return serve(publish(tmp_path_factory.mktemp("playground"), widget=make()))
 
 
 def at(widget):

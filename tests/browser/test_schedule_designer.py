@@ -1,11 +1,9 @@
 """ScheduleDesigner alone in a page as the book publishes it: no kernel, both languages, menus, slider and keys."""
 
-import json
 import re
 
 import pytest
-from ipywidgets.embed import embed_data
-from test_widgets_alone import PAGE, ROOT, Shown
+from alone import publish
 
 from sdelab.widgets import ScheduleDesigner
 
@@ -16,27 +14,7 @@ def make():
 
 @pytest.fixture(scope="module")
 def home(serve, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("designer")
-    host = (ROOT / "book" / "static" / "host.js").read_text(encoding="utf8")
-    widget = make()
-    state = json.dumps(embed_data(views=[widget], drop_defaults=False)["manager_state"]).replace("</", "<\\/")
-    for lang in ("ja", "en"):
-        page = PAGE.format(lang=lang, name="designer", state=state, model=widget.model_id, host=host)
-        (folder / f"designer-{lang}.html").write_text(page, encoding="utf8")
-    return serve(folder)
-
-
-@pytest.fixture
-def shown(visit, home):
-    seen = []
-
-    def go(lang="en", **options):
-        seen.append(visit(f"designer-{lang}.html", home=home, **options))
-        return Shown(seen[-1].page)
-
-    yield go
-    for each in seen:
-        assert each.clean(), each.complaints()
+    return serve(publish(tmp_path_factory.mktemp("schedule_designer"), widget=make()))
 
 
 @pytest.mark.parametrize("lang", ["ja", "en"])

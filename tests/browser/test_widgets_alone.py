@@ -1,111 +1,32 @@
 """ReverseExplorer, WhereFrom and FlowMap, each alone in a page as the book publishes it: no kernel, both languages."""
 
-import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
-from ipywidgets.embed import embed_data
+from alone import parsed, publish
 
 from sdelab.widgets import FlowMap, ReverseExplorer, WhereFrom, choices
+from sdelab.widgets.player import HERE
 
-ROOT = Path(__file__).resolve().parents[2]
 MADE = {
     "ReverseExplorer": lambda: ReverseExplorer(etas=(0.0, 1.0, 2.0), processes=("vp", "ve"), crowd=120, steps=12),
     "WhereFrom": lambda: WhereFrom(),
     "FlowMap": lambda: FlowMap(laws=("ring", "moons"), processes=("vp", "ve"), cells=12, steps=12),
 }
-PAGE = """<!doctype html><html lang="{lang}"><head><meta charset="utf-8"><title>{name}</title>
-<link rel="icon" href="data:,"><script type="application/vnd.jupyter.widget-state+json">{state}</script></head>
-<body><div class="sdelab-widget" data-model-id="{model}"></div><script>{host}</script></body></html>"""
-PIXELS = """(canvas) => {
-  const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-  let hash = 2166136261;
-  for (const byte of data) hash = Math.imul(hash ^ byte, 16777619);
-  return hash >>> 0;
-}"""
 
 
 @pytest.fixture(scope="module")
 def home(serve, tmp_path_factory):
     """The address of a folder with one page for each widget and language."""
-    folder = tmp_path_factory.mktemp("widgets")
-    host = (ROOT / "book" / "static" / "host.js").read_text(encoding="utf8")
-    for name, make in MADE.items():
-        widget = make()
-        state = json.dumps(embed_data(views=[widget], drop_defaults=False)["manager_state"]).replace("</", "<\\/")
-        for lang in ("ja", "en"):
-            page = PAGE.format(lang=lang, name=name, state=state, model=widget.model_id, host=host)
-            (folder / f"{name}-{lang}.html").write_text(page, encoding="utf8")
-    return serve(folder)
-
-
-class Shown:
-    """A widget in its page."""
-
-    def __init__(self, page):
-        self.page = page
-        self.player = page.locator(".sde-player")
-        page.wait_for_selector(".sde-player[data-state=ready]", timeout=20_000)
-
-    def canvas(self, panel):
-        return self.page.locator(f"canvas[data-panel={panel}]")
-
-    def pixels(self, panel):
-        """A digest of one picture, once two readings agree."""
-        last = None
-        for _ in range(60):
-            self.page.wait_for_timeout(60)
-            now = self.canvas(panel).evaluate(PIXELS)
-            if now == last:
-                return now
-            last = now
-        raise AssertionError(f"{panel} does not come to rest")
-
-    def changed(self, act):
-        """The names of the panels whose pictures are others after act()."""
-        panels = [c.get_attribute("data-panel") for c in self.page.locator("canvas").all()]
-        before = {panel: self.pixels(panel) for panel in panels}
-        act()
-        self.page.wait_for_timeout(150)
-        return {panel for panel in panels if self.pixels(panel) != before[panel]}
-
-    def numbers(self):
-        """The readout: its values in their order."""
-        self.page.wait_for_timeout(120)
-        return self.page.locator(".sde-value").all_inner_texts()
-
-    def slide(self, frame):
-        self.page.locator("input.sde-time").fill(str(frame))
-
-    def choose(self, control, value):
-        self.page.locator(f"select[data-control={control}]").select_option(value)
-
-
-@pytest.fixture
-def shown(visit, home):
-    """shown(name, lang, **options) -> the widget in its page; nothing may have gone wrong in it at the end."""
-    seen = []
-
-    def go(name, lang="en", **options):
-        seen.append(visit(f"{name}-{lang}.html", home=home, **options))
-        return Shown(seen[-1].page)
-
-    yield go
-    for each in seen:
-        assert each.clean(), each.complaints()
-
-
-def parsed(text):
-    """The first number of a readout."""
-    return float(re.findall(r"-?\d+\.?\d*", text.replace("−", "-"))[0])
+    made = {name: make() for name, make in MADE.items()}
+    return serve(publish(tmp_path_factory.mktemp("widgets"), **made))
 
 
 @pytest.mark.parametrize("lang", ["ja", "en"])
 @pytest.mark.parametrize("name", MADE)
 def test_every_panel_is_drawn_in_the_pages_language(shown, name, lang):
-    widget = shown(name, lang, color_scheme="dark" if lang == "ja" else "light")
+    widget = shown(lang, name, color_scheme="dark" if lang == "ja" else "light")
     assert widget.player.get_attribute("data-language") == lang
     title = widget.page.locator(".sde-title").inner_text()
     assert bool(re.search(r"[ぁ-んァ-ヶ一-龠]", title)) == (lang == "ja")
@@ -116,7 +37,7 @@ def test_every_panel_is_drawn_in_the_pages_language(shown, name, lang):
 
 @pytest.mark.parametrize(("name", "last"), [("ReverseExplorer", "plane"), ("WhereFrom", "noisy"), ("FlowMap", "data")])
 def test_slider_and_keys_change_the_picture(shown, name, last):
-    widget = shown(name)
+    widget = shown(name=name)
     assert last in widget.changed(lambda: widget.slide(5))
     widget.player.focus()
     assert last in widget.changed(lambda: widget.player.press("ArrowRight"))
@@ -127,7 +48,7 @@ def test_slider_and_keys_change_the_picture(shown, name, last):
 
 @pytest.mark.parametrize("name", MADE)
 def test_menus_change_the_picture(shown, name):
-    widget = shown(name)
+    widget = shown(name=name)
     widget.choose("law", "ring")
     assert widget.changed(lambda: widget.choose("process", "ve")), "process"
     assert widget.changed(lambda: widget.choose("law", "moons")), "law"
@@ -135,7 +56,7 @@ def test_menus_change_the_picture(shown, name):
 
 
 def test_eta_changes_the_paths_and_not_the_density(shown):
-    widget = shown("ReverseExplorer")
+    widget = shown(name="ReverseExplorer")
     widget.choose("show", "score")  # the field alone: the same for every eta
     assert widget.changed(lambda: widget.choose("eta", "0")) == {"histogram", "paths"}
     correlation = parsed(widget.numbers()[-1])
@@ -147,7 +68,7 @@ def test_eta_changes_the_paths_and_not_the_density(shown):
 
 def test_time_runs_from_noise_to_data(shown):
     for name in ("ReverseExplorer", "FlowMap"):
-        widget = shown(name)
+        widget = shown(name=name)
         widget.slide(0)
         assert widget.page.locator(".sde-now").inner_text() == "t = 1.000"
         widget.slide(12)
@@ -162,7 +83,7 @@ def where_from_numbers(widget):
 
 def test_where_from_tells_what_python_computes(shown):
     """The page's softmax against Python's, at the places where the pointer and the keys have put the point."""
-    widget, twin = shown("WhereFrom"), MADE["WhereFrom"]()
+    widget, twin = shown(name="WhereFrom"), MADE["WhereFrom"]()
     canvas = widget.canvas("noisy")
     seen = set()
     for frame, (right, down) in ((4, (0.4, 0.4)), (12, (0.6, 0.3)), (30, (0.3, 0.7))):
@@ -187,7 +108,7 @@ def test_where_from_tells_what_python_computes(shown):
 
 
 def test_where_from_point_moves_by_pointer_and_keys(shown):
-    widget = shown("WhereFrom")
+    widget = shown(name="WhereFrom")
     canvas = widget.canvas("noisy")
     start = where_from_numbers(widget)
     canvas.focus()
@@ -212,7 +133,7 @@ def test_where_from_point_moves_by_pointer_and_keys(shown):
 
 
 def test_flow_map_cell_is_chosen_by_pointer_and_keys(shown):
-    widget = shown("FlowMap")
+    widget = shown(name="FlowMap")
     canvas = widget.canvas("noise")
     start = widget.numbers()
     box = canvas.bounding_box()
@@ -228,7 +149,7 @@ def test_flow_map_cell_is_chosen_by_pointer_and_keys(shown):
 
 
 def test_flow_map_views(shown):
-    widget = shown("FlowMap")
+    widget = shown(name="FlowMap")
     assert widget.changed(lambda: widget.choose("show", "areas")) == {"data", "noise"}
     assert widget.changed(lambda: widget.choose("show", "exact")) == {"data", "noise"}
 
@@ -241,9 +162,9 @@ def test_mixture_of_the_page_is_the_law(shown):
     covs = torch.tensor([[[0.5, 0.2], [0.2, 0.3]], [[0.1, 0.0], [0.0, 0.4]]], dtype=torch.float64)
     law = distributions.GaussianMixture([1, 3], [[0.0, 1.0], [-1.0, 0.5]], covs)
     process, t = VP(), 0.3
-    source = (ROOT / "sdelab" / "widgets" / "mixture.mjs").read_text(encoding="utf8")
+    source = (HERE / "mixture.mjs").read_text(encoding="utf8")
     arrays = {name: array.flatten().tolist() for name, array in choices.components(law).items()}
-    page = shown("WhereFrom").page
+    page = shown(name="WhereFrom").page
     found = page.evaluate(
         """async ([source, arrays, alpha, sigma, points]) => {
           const file = new Blob([source], { type: "text/javascript" });
@@ -276,7 +197,7 @@ def test_mixture_of_the_page_is_the_law(shown):
 
 @pytest.mark.parametrize("name", MADE)
 def test_still_and_narrow(shown, name):
-    widget = shown(name, reduced_motion="reduce", viewport={"width": 420, "height": 900})
+    widget = shown(name=name, reduced_motion="reduce", viewport={"width": 420, "height": 900})
     assert not widget.changed(lambda: widget.page.wait_for_timeout(500)), "it moves by itself"
     frame = int(widget.player.get_attribute("data-frame"))
     widget.page.locator("button.sde-play").click()
