@@ -37,7 +37,7 @@ def drift(answer: Callable) -> Diagnosis | None:
         return (1 + eta**2) / 2
 
     answers = [answer(x.clone(), t, eta, VP, lambda x, t: law.at(VP, t).score(x)) for eta in etas]
-    if said := next((unwritten(a) for a in answers if unwritten(a)), None):
+    if said := unwritten(*answers):
         return said
     return compare(
         torch.stack([torch.as_tensor(a) for a in answers]),
@@ -93,7 +93,7 @@ def correlation(answer: Callable) -> Diagnosis | None:
         return ratio(s, t) * (v(t) / v(s)).sqrt()
 
     answers = [answer(s, t, eta, VP, std) for s, t in times for eta in etas]
-    if said := next((unwritten(a) for a in answers if unwritten(a)), None):
+    if said := unwritten(*answers):
         return said
     return compare(
         torch.stack([torch.as_tensor(a, dtype=torch.float64) for a in answers]),

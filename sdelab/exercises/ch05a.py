@@ -16,7 +16,7 @@ F64 = torch.float64
 
 def gathered(answers: list) -> Tensor | Diagnosis:
     """The answers of several questions as one tensor, or what is wrong with the first that is not written."""
-    if said := next((unwritten(a) for a in answers if unwritten(a)), None):
+    if said := unwritten(*answers):
         return said
     return torch.stack([torch.as_tensor(a).to(F64) for a in answers])
 

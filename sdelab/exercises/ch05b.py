@@ -49,7 +49,7 @@ def moments(answer: Callable) -> Diagnosis | None:
         return n * last - h**n
 
     answers = [answer(h, count) for h in hs]
-    if said := next((unwritten(a) for a in answers if unwritten(a)), None):
+    if said := unwritten(*answers):
         return said
     right = table(mass, power)
     scale = torch.tensor([[h**n for n in range(count)] for h in hs], dtype=F64)
@@ -203,7 +203,7 @@ def third(answer: Callable) -> Diagnosis | None:
         return torch.stack(rows)
 
     answers = [answer(*each) for each in steps]
-    if said := next((unwritten(a) for a in answers if unwritten(a)), None):
+    if said := unwritten(*answers):
         return said
     return compare(
         numbers(answers),

@@ -38,7 +38,7 @@ def steps(answer: Callable) -> Diagnosis | None:
         return torch.tensor(most, dtype=F64) + extra
 
     answers = [[answer(name, calls) for calls in budgets] for name in names]
-    if said := next((unwritten(a) for row in answers for a in row if unwritten(a)), None):
+    if said := unwritten(*(a for row in answers for a in row)):
         return said
     got = torch.stack([torch.stack([torch.as_tensor(a, dtype=F64) for a in row]) for row in answers])
     one = dict.fromkeys(names, cost["ddim"])

@@ -37,7 +37,7 @@ def guidance(answer: Callable) -> Diagnosis | None:
         return torch.stack([c if sigma == 0.7 else u + w * (c - u) for sigma, w in cases])
 
     answers = [answer(c.clone(), u.clone(), sigma, w, low, high) for sigma, w in cases]
-    if said := next((unwritten(a) for a in answers if unwritten(a)), None):
+    if said := unwritten(*answers):
         return said
     return compare(
         torch.stack([torch.as_tensor(a) for a in answers]),

@@ -31,8 +31,8 @@ def mistake(got: Tensor, mistakes) -> Diagnosis | None:
     return next((told(en, ja) for wrong, en, ja in mistakes if close(got, wrong)), None)
 
 
-def unwritten(result) -> Diagnosis | None:
-    if result is None or result is ...:
+def unwritten(*results) -> Diagnosis | None:
+    if any(result is None or result is ... for result in results):
         return told(
             "nothing is returned yet: write the body and return.",
             "まだ何も返していない。本体を書いて return すること。",
