@@ -11,7 +11,7 @@ from PIL import Image
 
 from sdelab.widgets import StabilityExplorer, stability_explorer
 from sdelab.widgets.packing import unpack
-from sdelab.widgets.stability_explorer import CELLS, CENTRE, HALF, LAMBDAS, SCHEMES, TOP
+from sdelab.widgets.stability_explorer import CELLS, CENTRE, HALF, LAMBDAS, SCHEMES, TOP, order
 
 R = {  # stability functions, written by hand
     "euler": lambda z: 1 + z,
@@ -144,3 +144,16 @@ def test_a_choice_that_is_not_stored_is_computed():
     widget.choose(scheme="ab3")
     header, arrays = unpack(widget.picture)
     assert header["choice"]["scheme"] == "ab3" and arrays["limit"][0] == pytest.approx(6 / 11, abs=1e-6)
+
+
+def test_orders_and_calls_are_those_of_the_solvers():
+    known = {
+        "euler": (1, 1),
+        "heun": (2, 2),
+        "rk4": (4, 4),
+        "ab2": (2, 1),
+        "ab3": (3, 1),
+        "em": (0.5, 1),
+        "milstein": (1, 1),
+    }
+    assert {name: order(name) for name in SCHEMES if order(name)[0]} == known

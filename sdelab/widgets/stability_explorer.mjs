@@ -131,18 +131,17 @@ function told(data, k) {
   return re === 0 ? `${imaginary}i` : `${real} + ${imaginary}i`;
 }
 
-const ORDERS = { euler: "1, 1", heun: "2, 2", rk4: "4, 4", ab2: "2, 1", ab3: "3, 1", em: "½, 1", milstein: "1, 1" };
 const steady = (data, k) => data.growth.data[k] <= 1 + 1e-6;
 
 function readout(data, k, ui) {
   const limit = data.limit.data[0];
-  const calls = ORDERS[ui.choice.scheme];
+  const [order, calls] = data.order.data;
   return [
     [ui.word("z"), told(data, k), ui.colour("orange")],
     [ui.word("factor"), `${figure(data.growth.data[k], 3)} (${ui.word(steady(data, k) ? "stable" : "unstable")})`, ui.colour("blue")],
     [ui.word("exact"), figure(data.exact.data[k], 3), ui.ink.text],
     [ui.word("limit"), limit < 0 ? ui.word("always") : limit === 0 ? ui.word("never") : `h = ${figure(limit, 3)}`],
-    ...(calls ? [[ui.word("order"), calls]] : []),
+    ...(calls ? [[ui.word("order"), `${order === 0.5 ? "½" : order}, ${calls}`]] : []),
   ];
 }
 

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .. import stability
+from .. import solvers, stability
 from ..noise import normal
 from ..solvers import RK4, AdamsBashforth, Euler, EulerMaruyama, Heun, ImplicitEM, Milstein
 from .packing import quantise
@@ -34,19 +34,20 @@ MUS = {
     "0.5": {"ja": "0.5", "en": "0.5"},
     "1": {"ja": "1", "en": "1"},
 }
-SCHEMES: dict[str, tuple[dict, Any, int, str]] = {  # label, solver or R(z), network calls a step, order
-    "euler": ({"ja": "オイラー法", "en": "Euler"}, Euler(), 1, "1"),
-    "heun": ({"ja": "ホイン法", "en": "Heun"}, Heun(), 2, "2"),
-    "rk4": ({"ja": "RK4", "en": "RK4"}, RK4(), 4, "4"),
-    "ab2": ({"ja": "アダムス・バシュフォース 2", "en": "Adams–Bashforth 2"}, AdamsBashforth(2), 1, "2"),
-    "ab3": ({"ja": "アダムス・バシュフォース 3", "en": "Adams–Bashforth 3"}, AdamsBashforth(3), 1, "3"),
-    "implicit_euler": ({"ja": "陰的オイラー法", "en": "implicit Euler"}, ImplicitEM(1.0), 1, "1"),
-    "implicit_midpoint": ({"ja": "陰的中点法", "en": "implicit midpoint"}, lambda z: (1 + z / 2) / (1 - z / 2), 1, "2"),
-    "exp_euler": ({"ja": "指数オイラー法", "en": "exponential Euler"}, torch.exp, 1, "∞"),
-    "em": ({"ja": "オイラー・丸山法（二乗平均）", "en": "Euler–Maruyama (mean square)"}, EulerMaruyama(), 1, "½"),
-    "milstein": ({"ja": "ミルシュタイン法（二乗平均）", "en": "Milstein (mean square)"}, Milstein(), 1, "1"),
+SCHEMES: dict[str, tuple[dict, Any]] = {  # label, solver or R(z)
+    "euler": ({"ja": "オイラー法", "en": "Euler"}, Euler()),
+    "heun": ({"ja": "ホイン法", "en": "Heun"}, Heun()),
+    "rk4": ({"ja": "RK4", "en": "RK4"}, RK4()),
+    "ab2": ({"ja": "アダムス・バシュフォース 2", "en": "Adams–Bashforth 2"}, AdamsBashforth(2)),
+    "ab3": ({"ja": "アダムス・バシュフォース 3", "en": "Adams–Bashforth 3"}, AdamsBashforth(3)),
+    "implicit_euler": ({"ja": "陰的オイラー法", "en": "implicit Euler"}, ImplicitEM(1.0)),
+    "implicit_midpoint": ({"ja": "陰的中点法", "en": "implicit midpoint"}, lambda z: (1 + z / 2) / (1 - z / 2)),
+    "exp_euler": ({"ja": "指数オイラー法", "en": "exponential Euler"}, torch.exp),
+    "em": ({"ja": "オイラー・丸山法（二乗平均）", "en": "Euler–Maruyama (mean square)"}, EulerMaruyama()),
+    "milstein": ({"ja": "ミルシュタイン法（二乗平均）", "en": "Milstein (mean square)"}, Milstein()),
 }
-NOISY = ("em", "milstein")
+NOISY = {"em": "euler_maruyama", "milstein": "milstein"}  # rows of the table: their strong orders for any noise
+EXPLICIT = ("euler", "heun", "rk4", "ab2", "ab3")
 WORDS = {
     "time": {"ja": "刻み幅 h", "en": "step size h"},
     "plane": {
@@ -84,6 +85,15 @@ def factor(scheme: str, z: Tensor, m: Tensor | float = 0.0) -> Tensor:
     return solver(z).abs() if isinstance(solver, Callable) else stability.growth(solver, z)
 
 
+def order(scheme: str) -> tuple[float, int]:
+    """(order, network calls a step); of schemes with noise the strong order. (0, 0) of those that solve for lam."""
+    if scheme in NOISY:
+        row = solvers.row(NOISY[scheme])
+        return float(row.claimed or row.strong or 0), row.nfe
+    solver = SCHEMES[scheme][1]
+    return (solver.order, solver.nfe) if scheme in EXPLICIT else (0, 0)
+
+
 class StabilityExplorer(Player):
     """One step size h under a slider: z = h lam in the stability region, and the run that it makes.
 
@@ -118,14 +128,14 @@ class StabilityExplorer(Player):
             ]
         noise = menu("mu", {"ja": "ノイズ μ", "en": "noise μ"}, MUS, when={"scheme": list(NOISY)})
         controls = [
-            menu("scheme", {"ja": "解法", "en": "scheme"}, {name: row[0] for name, row in SCHEMES.items()}),
+            menu("scheme", {"ja": "解法", "en": "scheme"}, {name: label for name, (label, _) in SCHEMES.items()}),
             menu("lam", {"ja": "λ", "en": "λ"}, LAMBDAS),
             noise,
         ]
         super().__init__(
             title={"ja": "刻み幅と安定性", "en": "Step size and stability"},
             controls=controls,
-            words=WORDS | {name: label for name, (label, *_) in SCHEMES.items()},
+            words=WORDS | {name: label for name, (label, _) in SCHEMES.items()},
             choice={"scheme": scheme, "lam": lam, "mu": mu},
             precompute=precompute,
             frame=round(0.85 * steps) if frame is None else frame,
@@ -139,7 +149,7 @@ class StabilityExplorer(Player):
         h from which steps grow, 0 if all do, -1 if none does (up to h = 20); region (CELLS/2, CELLS): growth in the
         upper half of the picture of z without noise, up to 2, rows upwards from the real axis; noise (F,): what noise
         adds to |R|^2 there; lam (2,): its parts; start (F + 1,), x (total,): the numerical solution of each frame, one
-        after another; paths (PATHS, total): sample paths likewise, of the schemes with noise.
+        after another; order (2,): of :func:`order`; paths (PATHS, total): sample paths likewise, where there is noise.
         """
         choice = self._checked(choice or self.choice)
         scheme, lam = choice["scheme"], number(choice["lam"])
@@ -155,6 +165,7 @@ class StabilityExplorer(Player):
         around = complex(CENTRE) + _plane()
         arrays: dict[str, Any] = {
             "t": h, "growth": grown, "exact": torch.exp((lam.real + mu**2 / 2) * h), "lam": [lam.real, lam.imag],
+            "order": [float(v) for v in order(scheme)],
             "limit": [-1.0 if math.isinf(limit) else limit], "start": starts,
             "region": quantise(factor(scheme, around), 0, TOP, 100, delta=(0, 1)),
             "noise": _noise(scheme, mu * h.sqrt()),
